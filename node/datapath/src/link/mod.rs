@@ -1,0 +1,1 @@
+//! Links, namespaces and addresses, by netlink.
