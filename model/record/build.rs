@@ -8,7 +8,8 @@ fn main() {
     let text = std::fs::read_to_string(header).expect("include/drop_reason.h is in this crate");
     let reasons: Vec<Reason> = text.lines().filter_map(Reason::parse).collect();
     assert!(!reasons.is_empty(), "{header} lists no DROP_REASON");
-    let out = std::path::Path::new(&std::env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("drop_reason.rs");
+    let out =
+        std::path::Path::new(&std::env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("drop_reason.rs");
     std::fs::write(&out, enumeration(&reasons)).expect("OUT_DIR is writable");
 }
 
@@ -25,7 +26,11 @@ impl Reason {
         let (number, rest) = inner.split_once(',')?;
         let (name, rest) = rest.split_once(',')?;
         let meaning = rest.split('"').nth(1)?;
-        Some(Self { number: number.trim().parse().ok()?, name: name.trim().to_owned(), meaning: meaning.to_owned() })
+        Some(Self {
+            number: number.trim().parse().ok()?,
+            name: name.trim().to_owned(),
+            meaning: meaning.to_owned(),
+        })
     }
 
     fn variant(&self) -> String {
@@ -47,7 +52,12 @@ fn enumeration(reasons: &[Reason]) -> String {
     }
     text.push_str("];\n\n    /// The name used in metrics, traces and tables: `policy-denied`.\n    pub const fn name(self) -> &'static str {\n        match self {\n");
     for reason in reasons {
-        let _ = writeln!(text, "            Self::{} => \"{}\",", reason.variant(), reason.name.replace('_', "-"));
+        let _ = writeln!(
+            text,
+            "            Self::{} => \"{}\",",
+            reason.variant(),
+            reason.name.replace('_', "-")
+        );
     }
     text.push_str("        }\n    }\n\n    /// One sentence for a person.\n    pub const fn meaning(self) -> &'static str {\n        match self {\n");
     for reason in reasons {

@@ -31,7 +31,8 @@ impl serde::Serialize for DropReason {
 impl<'de> serde::Deserialize<'de> for DropReason {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| serde::de::Error::custom(format!("no drop reason is named {name:?}")))
+        Self::from_name(&name)
+            .ok_or_else(|| serde::de::Error::custom(format!("no drop reason is named {name:?}")))
     }
 }
 
@@ -48,7 +49,8 @@ impl<C> minicbor::Encode<C> for DropReason {
 impl<'b, C> minicbor::Decode<'b, C> for DropReason {
     fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
         let number = d.u8()?;
-        Self::from_number(number).ok_or_else(|| minicbor::decode::Error::message("a drop reason of a newer version"))
+        Self::from_number(number)
+            .ok_or_else(|| minicbor::decode::Error::message("a drop reason of a newer version"))
     }
 }
 

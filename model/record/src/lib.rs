@@ -1,3 +1,4 @@
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 //! What a node must be, in the words that every plane shares.
 //!
 //! Owns: the shared words ([`word`]), the records a node is made of ([`record`]), the selectors that cut endpoints into
@@ -14,5 +15,5 @@ pub mod selector;
 pub mod word;
 
 pub use drop_reason::DropReason;
-//pub use record::{Key, Record};
+pub use record::{Key, Record};
 pub use word::*;

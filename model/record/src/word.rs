@@ -114,7 +114,8 @@ impl fmt::Display for Vni {
 impl<'de> Deserialize<'de> for Vni {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = u32::deserialize(deserializer)?;
-        Self::new(value).ok_or_else(|| serde::de::Error::custom(format!("VNI {value} is not within 1–{}", Self::MAX)))
+        Self::new(value)
+            .ok_or_else(|| serde::de::Error::custom(format!("VNI {value} is not within 1–{}", Self::MAX)))
     }
 }
 
@@ -352,7 +353,9 @@ impl<'de> Deserialize<'de> for Mac {
 }
 
 /// A transport protocol that policy can name; the numbers are IANA's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
 #[serde(rename_all = "UPPERCASE")]
 #[cbor(index_only)]
 pub enum Protocol {
@@ -413,7 +416,9 @@ pub struct NamedPort {
 }
 
 /// Which side of a flow a policy speaks of, as the workload sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
 #[cbor(index_only)]
 pub enum Direction {
     /// To the workload.
@@ -434,7 +439,9 @@ impl fmt::Display for Direction {
 }
 
 /// What policy says of one direction of a flow. The numbers are the datapath's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
 #[cbor(index_only)]
 pub enum Verdict {
     /// No policy speaks of it: the network's default decides.
@@ -450,7 +457,9 @@ pub enum Verdict {
 }
 
 /// A verdict and the rule that decided it ([`RuleId`] 0: none).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
 pub struct Decision {
     /// What was decided.
     #[n(0)]
