@@ -469,7 +469,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn tenant(id: u32, name: &str) -> Record {
-        Record::Tenant(Tenant { id: TenantId(id), name: name.to_owned() })
+        Record::Tenant(Tenant { id: TenantId(id), name: name.to_owned(), port_names: BTreeSet::new() })
     }
 
     fn hello(held: Vec<(Key, Version)>) -> Hello {

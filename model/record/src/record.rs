@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::selector::Selector;
 use crate::word::{
-    Decision, Direction, Group, Labels, NamedPort, NodeId, Prefix, RuleId, RuleSetId, SelectorId, TenantId,
-    Vni,
+    Decision, Direction, Group, Labels, NamedPort, NodeId, Prefix, Protocol, RuleId, RuleSetId, SelectorId,
+    TenantId, Vni,
 };
 
 /// One unit of node state.
@@ -111,6 +111,20 @@ pub struct Tenant {
     #[n(0)]
     pub id: TenantId,
     /// Its name.
+    #[n(1)]
+    pub name: String,
+    /// The ports that its policies name: of an endpoint's named ports exactly these are part of its group.
+    #[n(2)]
+    pub port_names: BTreeSet<PortName>,
+}
+
+/// A name that a policy uses for a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
+pub struct PortName {
+    /// The protocol.
+    #[n(0)]
+    pub protocol: Protocol,
+    /// The name.
     #[n(1)]
     pub name: String,
 }
@@ -309,7 +323,7 @@ pub struct GroupRules {
     /// The selectors that match its members: exactly these.
     #[n(3)]
     pub selectors: BTreeSet<SelectorId>,
-    /// Its members' named ports, as far as policies name them.
+    /// Its members' named ports, as far as [`Tenant::port_names`] has them.
     #[n(4)]
     pub ports: BTreeSet<NamedPort>,
     /// What judges traffic to its members.
