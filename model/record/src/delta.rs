@@ -13,7 +13,7 @@
 //!   Ack {g, faults}          ->                       (the next generation is sent when this one is acknowledged)
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
@@ -263,12 +263,14 @@ pub struct Report {
 ///
 /// Give it what the node should hold ([`Publisher::want`]); take what to send ([`Publisher::next`]); tell it what came back
 /// ([`Publisher::acknowledge`]). One generation is under way at a time: what changes meanwhile is one generation later, so a
-/// slow node is sent the newest state and not every one between.
+/// slow node is sent the newest state and not every one between. Work is proportional to what changed.
 #[derive(Debug)]
 pub struct Publisher {
     wanted: BTreeMap<Key, Record>,
     /// What the node holds, as far as it has acknowledged or said.
     held: BTreeMap<Key, Version>,
+    /// Keys for which `wanted` and `held` may differ; no other key differs.
+    suspects: BTreeSet<Key>,
     under_way: Option<UnderWay>,
     acknowledged: Generation,
     faults: Vec<Fault>,
@@ -284,9 +286,11 @@ struct UnderWay {
 impl Publisher {
     /// A session that began with this hello.
     pub fn new(hello: &Hello) -> Self {
+        let held: BTreeMap<Key, Version> = hello.held.iter().cloned().collect();
         Self {
             wanted: BTreeMap::new(),
-            held: hello.held.iter().cloned().collect(),
+            suspects: held.keys().cloned().collect(),
+            held,
             under_way: None,
             acknowledged: hello.generation,
             faults: Vec::new(),
@@ -295,12 +299,16 @@ impl Publisher {
 
     /// Replaces or adds one record of the wanted state.
     pub fn want(&mut self, record: Record) {
-        self.wanted.insert(record.key(), record);
+        let key = record.key();
+        self.suspects.insert(key.clone());
+        self.wanted.insert(key, record);
     }
 
     /// Takes one record out of the wanted state.
     pub fn drop_key(&mut self, key: &Key) {
-        self.wanted.remove(key);
+        if self.wanted.remove(key).is_some() {
+            self.suspects.insert(key.clone());
+        }
     }
 
     /// The wanted state.
@@ -322,8 +330,7 @@ impl Publisher {
     pub fn is_level(&self) -> bool {
         self.under_way.is_none()
             && self.faults.is_empty()
-            && self.differences().next().is_none()
-            && self.surplus().next().is_none()
+            && !self.suspects.iter().any(|key| self.differs(key))
     }
 
     /// The parts of the next generation, numbered `generation`; empty when one is under way or nothing differs.
@@ -331,11 +338,17 @@ impl Publisher {
         if self.under_way.is_some() {
             return Vec::new();
         }
-        let changed: Vec<Record> = self.differences().map(|(_, record)| record.clone()).collect();
-        let removed: Vec<Key> = self.surplus().rev().cloned().collect();
-        if changed.is_empty() && removed.is_empty() {
+        let mut suspects = std::mem::take(&mut self.suspects);
+        suspects.retain(|key| self.differs(key));
+        if suspects.is_empty() {
             return Vec::new();
         }
+        // What failed is tried again with every change: the change may have made room for it.
+        suspects.extend(self.faults.iter().map(|fault| fault.key.clone()));
+        let differing: Vec<Key> = suspects.into_iter().filter(|key| self.differs(key)).collect();
+        let changed: Vec<Record> = differing.iter().filter_map(|key| self.wanted.get(key)).cloned().collect();
+        let removed: Vec<Key> =
+            differing.into_iter().rev().filter(|key| !self.wanted.contains_key(key)).collect();
         self.under_way = Some(UnderWay {
             generation,
             changed: changed.iter().map(|record| (record.key(), record.version())).collect(),
@@ -349,17 +362,17 @@ impl Publisher {
         let Some(done) = self.under_way.take_if(|under_way| under_way.generation == ack.generation) else {
             return false;
         };
-        let failed = |key: &Key| ack.faults.iter().any(|fault| fault.key == *key);
+        let failed: BTreeSet<&Key> = ack.faults.iter().map(|fault| &fault.key).collect();
         for (key, version) in done.changed {
-            if failed(&key) {
-                // What the node holds for it now is not known to be anything: it is sent again with the next change.
+            if failed.contains(&key) {
+                // What the node holds for it now is not known to be anything.
                 self.held.remove(&key);
             } else {
                 self.held.insert(key, version);
             }
         }
         for key in done.removed {
-            if !failed(&key) {
+            if !failed.contains(&key) {
                 self.held.remove(&key);
             }
         }
@@ -368,12 +381,13 @@ impl Publisher {
         true
     }
 
-    fn differences(&self) -> impl Iterator<Item = (&Key, &Record)> {
-        self.wanted.iter().filter(|(key, record)| self.held.get(key) != Some(&record.version()))
+    /// Lets what failed be sent again although nothing else has changed. The caller paces it.
+    pub fn retry(&mut self) {
+        self.suspects.extend(self.faults.iter().map(|fault| fault.key.clone()));
     }
 
-    fn surplus(&self) -> impl DoubleEndedIterator<Item = &Key> {
-        self.held.keys().filter(|key| !self.wanted.contains_key(key))
+    fn differs(&self, key: &Key) -> bool {
+        self.wanted.get(key).map(Record::version) != self.held.get(key).copied()
     }
 }
 
@@ -466,7 +480,6 @@ mod tests {
     use super::*;
     use crate::record::{Tenant, decode, encode};
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     fn tenant(id: u32, name: &str) -> Record {
         Record::Tenant(Tenant { id: TenantId(id), name: name.to_owned(), port_names: BTreeSet::new() })
@@ -495,6 +508,8 @@ mod tests {
         let fault = Fault { key: Key::Tenant(TenantId(2)), reason: "map full".into() };
         assert!(publisher.acknowledge(Ack { generation: Generation(1), faults: vec![fault] }));
         assert!(!publisher.is_level());
+        assert!(publisher.next(Generation(2)).is_empty(), "nothing is sent again at once");
+        publisher.retry();
         let again = publisher.next(Generation(2));
         assert_eq!(again[0].changed, vec![tenant(2, "b")]);
     }

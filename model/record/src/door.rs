@@ -20,7 +20,7 @@ pub const MAX_LINE: usize = 4 << 20;
 pub enum Request {
     /// Give a network namespace a place on a virtual network. Asked again with the same name and namespace file it answers the
     /// same and changes nothing.
-    Attach(Attach),
+    Attach(Box<Attach>),
     /// Take the place away. Succeeds when there is none.
     Detach(Detach),
     /// Whether an attachment is as it was made.
@@ -143,7 +143,7 @@ pub struct Collect {
 #[serde(tag = "reply", rename_all = "camelCase")]
 pub enum Reply {
     /// To [`Request::Attach`].
-    Attached(Attached),
+    Attached(Box<Attached>),
     /// To [`Request::Detach`], [`Request::Check`], [`Request::Collect`] and [`Request::Status`].
     Done,
     /// To [`Request::List`].
