@@ -14,6 +14,10 @@ use crate::word::{Labels, Mac, NamedPort, Prefix, Protocol};
 /// The longest request or answer that is read, in bytes.
 pub const MAX_LINE: usize = 4 << 20;
 
+/// The folder, in the agent's state folder, where a door that does not reach the agent leaves a [`Detach`] as JSON, in a file
+/// named by [`Detach::tombstone`]. The agent carries it out when it is there, and removes the file.
+pub const TOMBSTONES: &str = "detached";
+
 /// What a door can ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "camelCase", deny_unknown_fields)]
@@ -126,6 +130,15 @@ pub struct Detach {
     /// The interface; `None`: all of the container's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+}
+
+impl Detach {
+    /// The name of the file in [`TOMBSTONES`] that asks for this: the same for the same attachments.
+    pub fn tombstone(&self) -> String {
+        let identity =
+            format!("{}\0{}\0{}", self.door, self.container, self.interface.as_deref().unwrap_or(""));
+        format!("{:016x}.json", xxhash_rust::xxh3::xxh3_64(identity.as_bytes()))
+    }
 }
 
 /// See [`Request::Collect`].
