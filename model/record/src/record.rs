@@ -401,6 +401,32 @@ impl Record {
     }
 }
 
+impl Subnet {
+    /// Whether an endpoint may have the address: inside, not the gateway, not the first (IPv4: the network's own; IPv6: the
+    /// routers' anycast address, RFC 4291 section 2.6.1), in IPv4 not the last (broadcast). Subnets of one or two addresses
+    /// have no first and last (RFC 3021, RFC 6164). Nodes hand out no other address of the blocks they hold.
+    pub fn assignable(self, address: IpAddr) -> bool {
+        self.prefix.contains(address) && !self.reserved().contains(&Some(address))
+    }
+
+    /// How many addresses of a block inside the subnet are assignable, saturating.
+    pub fn count(self, block: Prefix) -> u128 {
+        let [gateway, first, last] = self.reserved();
+        let distinct =
+            [gateway, first.filter(|_| first != gateway), last.filter(|_| last != gateway && last != first)];
+        let reserved = distinct.into_iter().flatten().filter(|address| block.contains(*address)).count();
+        block.size() - reserved as u128
+    }
+
+    /// The gateway, and the first and last address where they are set apart.
+    fn reserved(self) -> [Option<IpAddr>; 3] {
+        let wide = self.prefix.bits() - self.prefix.length() > 1;
+        let first = Some(self.prefix.address()).filter(|_| wide);
+        let last = (wide && self.prefix.is_ipv4()).then(|| self.prefix.nth(self.prefix.size() - 1)).flatten();
+        [Some(self.gateway), first, last]
+    }
+}
+
 impl Row {
     /// What the row says of one protocol and port. The same search that the datapath makes.
     pub fn decision(&self, protocol: u8, port: u16) -> Decision {
@@ -459,6 +485,24 @@ mod tests {
             [(1, 0, deny), (6, 79, deny), (6, 80, allow), (6, 81, allow), (6, 82, deny), (17, 80, deny)]
         {
             assert_eq!(row.decision(protocol, port), expected, "{protocol}/{port}");
+        }
+    }
+
+    #[test]
+    fn the_networks_own_addresses_are_not_assignable() {
+        for (prefix, gateway, own, hosts) in [
+            ("10.0.0.0/24", "10.0.0.1", vec!["10.0.0.0", "10.0.0.1", "10.0.0.255", "10.0.1.1"], 253),
+            ("10.0.0.0/30", "10.0.0.2", vec!["10.0.0.0", "10.0.0.2", "10.0.0.3"], 1),
+            ("10.0.0.0/31", "10.0.0.0", vec!["10.0.0.0"], 1),
+            ("fd00::/126", "fd00::1", vec!["fd00::", "fd00::1"], 2),
+        ] {
+            let subnet = Subnet { prefix: prefix.parse().unwrap(), gateway: gateway.parse().unwrap() };
+            for address in own {
+                assert!(!subnet.assignable(address.parse().unwrap()), "{address} of {prefix}");
+            }
+            let all = (0..subnet.prefix.size()).filter_map(|offset| subnet.prefix.nth(offset));
+            assert_eq!(all.filter(|address| subnet.assignable(*address)).count(), hosts, "{prefix}");
+            assert_eq!(subnet.count(subnet.prefix), hosts as u128, "{prefix}");
         }
     }
 
