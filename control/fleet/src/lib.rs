@@ -1,1 +1,4 @@
-//! See the crate's description.
+//! The server's side of the fabric.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod blocks;
