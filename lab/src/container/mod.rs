@@ -1,0 +1,370 @@
+//! Running a process in a network namespace of its own, with a place on a virtual network.
+//!
+//! ```text
+//!   start:  folder + lock -> namespace -> attach (asked at the agent) -> process -> record
+//!   stop:   processes -> detach -> namespace -> control group -> folder
+//! ```
+//!
+//! Promises: the process runs no instruction before the attach was answered; whatever fails on the way, what was made
+//! is removed; a runner that was killed leaves a folder whose lock is free, and [`Runtime::sweep`] removes what belongs to it.
+//! Knows nothing of labs: `sealane run` on a real host is this.
+
+mod remains;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use record::door::{Attach, Attached, Collect, Door, Publish, Reply, Request};
+use record::{Labels, NamedPort};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Cgroup;
+use crate::door::Agent;
+use crate::error::{Context, Error, Result};
+use crate::link::Links;
+use crate::namespace::Namespace;
+use crate::process_id::ProcessId;
+use crate::signal::Caught;
+use crate::spawn::{Bind, Place};
+
+use remains::Remains;
+
+/// What containers of one host need: the agent that attaches them, a folder for their records, a control group.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Asked for every attachment.
+    pub agent: Agent,
+    /// A folder for each container; made if missing.
+    pub state: PathBuf,
+    /// A group for each container; made if missing.
+    pub cgroup: Cgroup,
+}
+
+/// What to run, and as which endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    /// The tenant; `None`: `default`.
+    pub tenant: Option<String>,
+    /// The namespace; `None`: `default`.
+    pub namespace: Option<String>,
+    /// The endpoint's name, and the container's host name.
+    pub name: String,
+    /// The virtual network; `None`: the namespace's.
+    pub network: Option<String>,
+    /// The endpoint's labels.
+    pub labels: Labels,
+    /// Its named ports.
+    pub ports: Vec<NamedPort>,
+    /// Addresses it must have; empty: any of the network's.
+    pub addresses: Vec<IpAddr>,
+    /// Ports of the host that lead to it.
+    pub publish: Vec<Publish>,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables beside the caller's own.
+    pub environment: BTreeMap<String, String>,
+    /// Files of the host that it sees elsewhere.
+    pub binds: Vec<Bind>,
+    /// Where its output goes.
+    pub output: Sink,
+}
+
+/// Where a container's output goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sink {
+    /// The caller's terminal or pipes, input too.
+    Inherit,
+    /// The end of the container's log, [`Record::log`]; no input.
+    #[default]
+    Log,
+}
+
+/// A container as it is recorded for other processes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Its identity on this host, see [`Spec::id`].
+    pub id: String,
+    /// Its first process.
+    pub process: ProcessId,
+    /// Its attachment.
+    pub attached: Attached,
+    /// Where its output goes when nobody holds it in the foreground.
+    pub log: PathBuf,
+}
+
+/// A container that runs. Dropping it stops it.
+#[derive(Debug)]
+pub struct Container {
+    record: Record,
+    namespace: Namespace,
+    remains: Remains,
+    // Behind `remains`, which ends every process: then this only has to be waited for.
+    child: Reaped,
+}
+
+/// A child that is waited for when it is dropped, so that it leaves no zombie.
+#[derive(Debug)]
+struct Reaped(Mutex<Child>);
+
+impl Reaped {
+    fn lock(&self) -> MutexGuard<'_, Child> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let mut child = self.lock();
+        // Either fails only if it was waited for before.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+impl Spec {
+    /// An endpoint of the default tenant and namespace that sleeps until it is stopped.
+    pub fn idle(name: &str) -> Self {
+        let command = ["sleep", "infinity"].map(str::to_owned).to_vec();
+        Self { name: name.to_owned(), command, ..Self::default() }
+    }
+
+    /// The container's identity on its host: tenant, namespace and name, joined by a sign that none of them can hold.
+    pub fn id(&self) -> Result<String> {
+        let part = |part: Option<&str>, kind| {
+            let part = part.unwrap_or("default");
+            let letters = part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte));
+            let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+            let sound =
+                letters && part.len() <= 63 && ends(part.as_bytes().first()) && ends(part.as_bytes().last());
+            let rule = "at most 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends";
+            if sound { Ok(part.to_owned()) } else { Err(Error::Name { kind, name: part.to_owned(), rule }) }
+        };
+        let tenant = part(self.tenant.as_deref(), "tenant")?;
+        let namespace = part(self.namespace.as_deref(), "namespace")?;
+        Ok(format!("{tenant}_{namespace}_{}", part(Some(&self.name), "container")?))
+    }
+}
+
+impl Runtime {
+    /// Starts a container and returns when its program runs.
+    pub fn start(&self, spec: &Spec) -> Result<Container> {
+        let id = spec.id()?;
+        let mut remains = Remains::claim(self, &id)?;
+        let namespace = Namespace::create(&remains.namespace())?;
+        namespace.enter(|| Links::open()?.up("lo"))??;
+        remains.will_attach();
+        let attached = self.agent.attach(&request(spec, &id, namespace.path()))?;
+        let log = self.state.join(format!("{id}.log"));
+        let child = self.spawn(spec, &namespace, &remains, &log)?;
+        let process = ProcessId::of(child.id());
+        let child = Reaped(Mutex::new(child));
+        // A program that is over already has no number to be found by; its exit status is still to be had.
+        let process = process.unwrap_or(ProcessId { pid: 0, start: 0 });
+        let record = Record { id, process, attached, log };
+        remains.write(&record)?;
+        Ok(Container { record, namespace, remains, child })
+    }
+
+    /// Runs a container in the foreground to its end and returns its exit status as a shell would: its own code, or 128
+    /// and the signal that ended it. SIGINT, SIGTERM and SIGHUP are passed on; what has not ended 5 s later is killed.
+    pub fn run(&self, spec: &Spec) -> Result<u8> {
+        let caught = Caught::install()?;
+        let container = self.start(spec)?;
+        let status = container.attend(&caught)?;
+        container.stop()?;
+        Ok(exit_code(status))
+    }
+
+    /// The containers that run, as recorded, sorted by identity.
+    pub fn list(&self) -> Result<Vec<Record>> {
+        let mut found = Vec::new();
+        for id in self.folders()? {
+            let path = self.state.join(&id).join(remains::RECORD);
+            let Ok(text) = fs::read(&path) else { continue };
+            let record: Record =
+                serde_json::from_slice(&text).map_err(|source| Error::Record { path, source })?;
+            if record.process.alive() {
+                found.push(record);
+            }
+        }
+        found.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(found)
+    }
+
+    /// The container with this identity.
+    pub fn find(&self, id: &str) -> Result<Record> {
+        let found = self.list()?.into_iter().find(|record| record.id == id);
+        let remedy = || {
+            format!(
+                "those that run are {:?}",
+                self.list()
+                    .map(|all| all.into_iter().map(|one| one.id).collect::<Vec<_>>())
+                    .unwrap_or_default()
+            )
+        };
+        found.ok_or_else(|| Error::Missing { kind: "container", name: id.to_owned(), remedy: remedy() })
+    }
+
+    /// Ends and removes the containers whose runner is gone, and lets the agent forget attachments that belong to none.
+    pub fn sweep(&self) -> Result<()> {
+        let mut keep = Vec::new();
+        for id in self.folders()? {
+            match Remains::claim_stale(self, &id)? {
+                Some(stale) => stale.remove()?,
+                None => keep.push((id, INTERFACE.to_owned())),
+            }
+        }
+        match self.agent.ask(&Request::Collect(Collect { door: Door::Run, keep }))? {
+            Reply::Refused(refusal) => Err(Error::Refused {
+                socket: self.agent.socket().to_owned(),
+                operation: "collect",
+                object: "attachments".to_owned(),
+                reason: refusal.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn folders(&self) -> Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.state) {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.context("list", self.state.display())?,
+        };
+        let folders = entries.flatten().filter(|entry| entry.path().is_dir());
+        Ok(folders.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+
+    fn spawn(&self, spec: &Spec, namespace: &Namespace, remains: &Remains, log: &Path) -> Result<Child> {
+        let mut words = spec.command.iter();
+        let program = words.next().ok_or(Error::Name {
+            kind: "program",
+            name: String::new(),
+            rule: "a container needs a command",
+        })?;
+        let mut command = Command::new(program);
+        command.args(words).envs(&spec.environment);
+        if spec.output == Sink::Log {
+            let file = File::options().create(true).append(true).open(log).context("open", log.display())?;
+            let copy = file.try_clone().context("open", log.display())?;
+            command.stdin(Stdio::null()).stdout(copy).stderr(file);
+        }
+        let place = Place::default().cgroup(remains.cgroup())?.network(namespace)?;
+        let place = place.own(&spec.name, &spec.binds)?;
+        place.apply(&mut command).spawn().context("start", program)
+    }
+}
+
+impl Container {
+    /// What is recorded of it.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The endpoint's name.
+    pub fn name(&self) -> &str {
+        &self.record.attached.name
+    }
+
+    /// Its network namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Its first address of a family; `None` if its network lacks that family.
+    pub fn address(&self, ipv4: bool) -> Option<IpAddr> {
+        self.record.attached.addresses.iter().map(|one| one.address).find(|address| address.is_ipv4() == ipv4)
+    }
+
+    /// A command that will run inside it.
+    pub fn command(&self, program: &str) -> Result<Command> {
+        self.record.command(program)
+    }
+
+    /// Runs a command inside it and returns its exit status and output.
+    pub fn exec(&self, words: &[&str]) -> Result<Output> {
+        let (program, arguments) = words.split_first().unwrap_or((&"", &[]));
+        self.command(program)?.args(arguments).output().context("run in the container", program)
+    }
+
+    /// Whether its first process has ended, and how.
+    pub fn ended(&self) -> Result<Option<ExitStatus>> {
+        self.child.lock().try_wait().context("wait for", &self.record.id)
+    }
+
+    /// Waits until its first process ends, however long that takes.
+    pub fn wait(&self) -> Result<ExitStatus> {
+        self.child.lock().wait().context("wait for", &self.record.id)
+    }
+
+    /// Ends all its processes, gives its place back and removes what was made for it.
+    pub fn stop(self) -> Result<()> {
+        self.remains.remove()
+    }
+
+    /// Waits for the end, passing on the signals that the caller gets.
+    fn attend(&self, caught: &Caught) -> Result<ExitStatus> {
+        let mut patience: Option<Instant> = None;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if let Some(signal) = caught.take() {
+                self.record.process.signal(Signal::from_named_raw(signal).unwrap_or(Signal::TERM));
+                patience.get_or_insert(Instant::now() + GRACE);
+            }
+            if patience.is_some_and(|end| Instant::now() > end) {
+                self.remains.cgroup().kill()?;
+            }
+            self.record.process.wait(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Record {
+    /// A command that will run inside the container.
+    pub fn command(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new(program);
+        Place::default().cgroup(&Cgroup::of(self.process)?)?.beside(self.process)?.apply(&mut command);
+        Ok(command)
+    }
+}
+
+/// The code that a shell would give: the process's own, or 128 and the signal that ended it.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+fn request(spec: &Spec, id: &str, netns: &Path) -> Attach {
+    Attach {
+        door: Door::Run,
+        tenant: spec.tenant.clone(),
+        namespace: spec.namespace.clone(),
+        name: spec.name.clone(),
+        network: spec.network.clone(),
+        labels: spec.labels.clone(),
+        ports: spec.ports.clone(),
+        netns: netns.to_owned(),
+        interface: INTERFACE.to_owned(),
+        container: id.to_owned(),
+        addresses: spec.addresses.clone(),
+        mac: None,
+        publish: spec.publish.clone(),
+    }
+}
+
+/// The name of a container's interface.
+pub const INTERFACE: &str = "eth0";
+
+/// How long a container may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(5);

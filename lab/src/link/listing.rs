@@ -1,0 +1,104 @@
+//! What is there: links, addresses, routes and rules as lines of text that are equal when nothing changed.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
+use rtnetlink::{IpVersion, RouteMessageBuilder};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::Links;
+use crate::error::{Context, Result};
+
+impl Links {
+    /// The names of all links, sorted.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self.indices()?.into_values().collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Every address with its prefix length and link, such as `10.0.0.1/24 of eth0`.
+    pub fn addresses(&self) -> Result<Vec<String>> {
+        let names = self.indices()?;
+        let found =
+            self.list("the addresses", self.handle.address().get().execute().try_collect::<Vec<_>>())?;
+        let line = |message: rtnetlink::packet_route::address::AddressMessage| {
+            let address = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(address.to_string()),
+                _ => None,
+            })?;
+            Some(format!("{address}/{} of {}", message.header.prefix_len, name(&names, message.header.index)))
+        };
+        Ok(found.into_iter().filter_map(line).collect())
+    }
+
+    /// Every route of both families, with its table.
+    pub fn routes(&self) -> Result<Vec<String>> {
+        let names = self.indices()?;
+        let mut lines = Vec::new();
+        let families =
+            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
+        for family in families {
+            let found =
+                self.list("the routes", self.handle.route().get(family).execute().try_collect::<Vec<_>>())?;
+            lines.extend(found.iter().map(|message| route(message, &names)));
+        }
+        Ok(lines)
+    }
+
+    /// Every rule of both families.
+    pub fn rules(&self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        for family in [IpVersion::V4, IpVersion::V6] {
+            let found =
+                self.list("the rules", self.handle.rule().get(family).execute().try_collect::<Vec<_>>())?;
+            lines.extend(
+                found.into_iter().map(|message| format!("{:?} {:?}", message.header, message.attributes)),
+            );
+        }
+        Ok(lines)
+    }
+
+    fn indices(&self) -> Result<HashMap<u32, String>> {
+        let found = self.list("the links", self.handle.link().get().execute().try_collect::<Vec<_>>())?;
+        let name = |message: rtnetlink::packet_route::link::LinkMessage| {
+            let index = message.header.index;
+            message.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some((index, name)),
+                _ => None,
+            })
+        };
+        Ok(found.into_iter().filter_map(name).collect())
+    }
+
+    fn list<T>(&self, object: &str, listing: impl Future<Output = Result<T, rtnetlink::Error>>) -> Result<T> {
+        self.runtime.block_on(listing).context("list", object)
+    }
+}
+
+fn route(message: &RouteMessage, names: &HashMap<u32, String>) -> String {
+    let header = &message.header;
+    let mut text = format!("{:?} /{} table {}", header.kind, header.destination_prefix_length, header.table);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => text.push_str(&format!(" dev {}", name(names, *index))),
+            // The rest counts uses and ages, which differ while nothing changes.
+            RouteAttribute::Destination(_)
+            | RouteAttribute::Gateway(_)
+            | RouteAttribute::Via(_)
+            | RouteAttribute::PrefSource(_)
+            | RouteAttribute::Priority(_)
+            | RouteAttribute::Table(_) => text.push_str(&format!(" {attribute:?}")),
+            _ => {}
+        }
+    }
+    text
+}
+
+fn name(names: &HashMap<u32, String>, index: u32) -> String {
+    names.get(&index).cloned().unwrap_or_else(|| format!("link {index}"))
+}

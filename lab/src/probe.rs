@@ -1,0 +1,220 @@
+//! Who answers: TCP and UDP probes in bulk, thousands from one thread.
+//!
+//! A probe opens a socket inside the namespace that it starts from, asks an [`crate::echo::Echo`] and reads its answer. All
+//! probes of a source wait together, so a thousand that are dropped cost one time limit.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockopt, socket, sockopt::SocketError,
+};
+use record::Protocol;
+
+use crate::echo;
+use crate::error::Result;
+use crate::namespace::Namespace;
+
+/// What to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Probe {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Whom.
+    pub to: SocketAddr,
+}
+
+/// What came of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Answered {
+        /// The name of whoever answered.
+        by: String,
+        /// As whom the prober was seen: differs from its own address where that is translated.
+        seen: SocketAddr,
+    },
+    /// Nothing came within the limit.
+    Silent,
+    /// Connected, but no answer of an echo came within the limit.
+    Mute,
+    /// The kernel gave up, or somebody on the way said no.
+    Failed(ErrorKind),
+}
+
+impl Probe {
+    /// A probe by TCP.
+    pub const fn tcp(address: IpAddr, port: u16) -> Self {
+        Self { protocol: Protocol::Tcp, to: SocketAddr::new(address, port) }
+    }
+
+    /// A probe by UDP.
+    pub const fn udp(address: IpAddr, port: u16) -> Self {
+        Self { protocol: Protocol::Udp, to: SocketAddr::new(address, port) }
+    }
+
+    /// Sends all of them from `namespace` at once and gives each at most `limit`. The outcomes are in the same order. A TCP
+    /// handshake is tried again by the kernel after a second; a datagram is sent once.
+    pub fn send(probes: &[Self], namespace: &Namespace, limit: Duration) -> Result<Vec<Outcome>> {
+        // Descriptors are a process's scarce good: so many at a time.
+        let sweep = |probes: &[Self]| namespace.enter(|| sweep(probes, limit));
+        let parts: Result<Vec<Vec<Outcome>>> = probes.chunks(AT_ONCE).map(sweep).collect();
+        Ok(parts?.concat())
+    }
+}
+
+impl Outcome {
+    /// Whether this name answered.
+    pub fn answered_by(&self, name: &str) -> bool {
+        matches!(self, Self::Answered { by, .. } if by == name)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered { by, seen } => write!(f, "answered by {by}, seen as {seen}"),
+            Self::Silent => f.write_str("silent"),
+            Self::Mute => f.write_str("mute"),
+            Self::Failed(kind) => write!(f, "{kind}"),
+        }
+    }
+}
+
+/// A probe on its way.
+enum Flight {
+    Connecting(OwnedFd),
+    Reading(TcpStream, String),
+    Asked(UdpSocket),
+    Over(Outcome),
+}
+
+fn sweep(probes: &[Probe], limit: Duration) -> Vec<Outcome> {
+    let deadline = Instant::now() + limit;
+    let mut flights: Vec<Flight> = probes.iter().map(Flight::launch).collect();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let ready = ready(&flights, left);
+        if ready.is_empty() && left.is_zero()
+            || flights.iter().all(|flight| matches!(flight, Flight::Over(_)))
+        {
+            return flights.into_iter().map(Flight::land).collect();
+        }
+        for index in ready {
+            let flight = std::mem::replace(&mut flights[index], Flight::Over(Outcome::Silent));
+            flights[index] = flight.advance();
+        }
+    }
+}
+
+/// Which of them have something to tell, after waiting at most so long.
+fn ready(flights: &[Flight], limit: Duration) -> Vec<usize> {
+    let open = flights.iter().enumerate().filter_map(|(index, flight)| Some((index, flight.waits_for()?)));
+    let (indices, mut waited): (Vec<usize>, Vec<PollFd<'_>>) =
+        open.map(|(index, (file, events))| (index, PollFd::new(file, events))).unzip();
+    // Rounded up: a wait of 0 ms would spin through the last millisecond.
+    let limit = PollTimeout::try_from(limit + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+    if poll(&mut waited, limit).is_err() {
+        return Vec::new();
+    }
+    indices
+        .into_iter()
+        .zip(waited)
+        .filter(|(_, one)| one.any().unwrap_or(false))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+impl Flight {
+    fn launch(probe: &Probe) -> Self {
+        let launched = match probe.protocol {
+            Protocol::Tcp => connecting(probe.to).map(Self::Connecting),
+            Protocol::Udp => asked(probe.to).map(Self::Asked),
+            Protocol::Sctp => Err(ErrorKind::Unsupported.into()),
+        };
+        launched.unwrap_or_else(|fault| Self::Over(Outcome::Failed(fault.kind())))
+    }
+
+    fn waits_for(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match self {
+            Self::Connecting(file) => Some((file.as_fd(), PollFlags::POLLOUT)),
+            Self::Reading(stream, _) => Some((stream.as_fd(), PollFlags::POLLIN)),
+            Self::Asked(socket) => Some((socket.as_fd(), PollFlags::POLLIN)),
+            Self::Over(_) => None,
+        }
+    }
+
+    fn advance(self) -> Self {
+        match self {
+            Self::Connecting(file) => match getsockopt(&file, SocketError) {
+                Ok(0) => Self::Reading(TcpStream::from(file), String::new()),
+                Ok(fault) => Self::Over(Outcome::Failed(io::Error::from_raw_os_error(fault).kind())),
+                Err(fault) => Self::Over(Outcome::Failed(io::Error::from(fault).kind())),
+            },
+            Self::Reading(stream, text) => read(stream, text),
+            Self::Asked(socket) => {
+                let mut buffer = [0; 512];
+                match socket.recv(&mut buffer) {
+                    Ok(length) => Self::Over(outcome(&String::from_utf8_lossy(&buffer[..length]))),
+                    Err(fault) if fault.kind() == ErrorKind::WouldBlock => Self::Asked(socket),
+                    Err(fault) => Self::Over(Outcome::Failed(fault.kind())),
+                }
+            }
+            over @ Self::Over(_) => over,
+        }
+    }
+
+    fn land(self) -> Outcome {
+        match self {
+            Self::Connecting(_) | Self::Asked(_) => Outcome::Silent,
+            Self::Reading(..) => Outcome::Mute,
+            Self::Over(outcome) => outcome,
+        }
+    }
+}
+
+fn read(mut stream: TcpStream, mut text: String) -> Flight {
+    let mut buffer = [0; 512];
+    match stream.read(&mut buffer) {
+        Ok(0) => Flight::Over(outcome(&text)),
+        Ok(length) => {
+            text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            let over = text.ends_with('\n') || text.len() > LONGEST;
+            if over { Flight::Over(outcome(&text)) } else { Flight::Reading(stream, text) }
+        }
+        Err(fault) if matches!(fault.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Flight::Reading(stream, text)
+        }
+        Err(fault) => Flight::Over(Outcome::Failed(fault.kind())),
+    }
+}
+
+fn outcome(answer: &str) -> Outcome {
+    echo::parse(answer).map_or(Outcome::Mute, |(by, seen)| Outcome::Answered { by, seen })
+}
+
+fn connecting(to: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let file = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    match connect(std::os::fd::AsRawFd::as_raw_fd(&file), &SockaddrStorage::from(to)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(file),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+fn asked(to: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    socket.set_nonblocking(true)?;
+    socket.connect(to)?;
+    socket.send(b"who?")?;
+    Ok(socket)
+}
+
+const AT_ONCE: usize = 400;
+const LONGEST: usize = 512;
