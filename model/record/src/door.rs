@@ -29,7 +29,7 @@ pub enum Request {
     Detach(Detach),
     /// Whether an attachment is as it was made.
     Check(Detach),
-    /// Forget every attachment of this door that is not listed.
+    /// Take away every attachment of this door that is not listed.
     Collect(Collect),
     /// Whether the agent can attach.
     Status,
@@ -147,6 +147,9 @@ impl Detach {
 pub struct Collect {
     /// Through which door.
     pub door: Door,
+    /// Only containers whose name begins with this and a `/`; `None`: every one of the door's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
     /// The attachments that are still wanted: container and interface.
     pub keep: Vec<(String, String)>,
 }
