@@ -1,0 +1,397 @@
+//! A container's link: a veth pair with one end in the container's namespace and one on the host.
+//!
+//! ```text
+//!   make the pair, both ends down -> furnish the inner end -> judge(host end) -> host end up
+//! ```
+//!
+//! Promises: nothing passes before `judge` has succeeded, since the host end is down until then; on any failure the pair is
+//! removed; removing what is not there is no error.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+use record::{Mac, Prefix};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
+
+use super::Links;
+use super::address::InterfaceAddress;
+use super::device::{Device, creation};
+use super::error::{Error, Fault};
+use super::mark::{self, GATEWAY_MAC, LinkId};
+use super::namespace::Namespace;
+use super::netlink::Netlink;
+use super::problem::Problem;
+use super::route::Route;
+use super::sysctl::Setting;
+
+/// What a container's link shall be.
+#[derive(Debug)]
+pub struct ContainerLink<'a> {
+    /// Its number on the node; the host end's name and alias come from it.
+    pub id: LinkId,
+    /// The container's namespace.
+    pub namespace: &'a Namespace,
+    /// The interface's name inside, such as `eth0`.
+    pub name: String,
+    /// The interface's Ethernet address; see [`super::derived_mac`].
+    pub mac: Mac,
+    /// The interface's addresses, each with the length of its network's prefix. None is no error: a link without addresses.
+    pub addresses: Vec<InterfaceAddress>,
+    /// The gateways of the default routes, at most one of each family, taken to be on the link whatever the prefix.
+    pub gateways: Vec<IpAddr>,
+    /// Bytes of the largest packet, its IP header included; see [`super::Underlay::container_mtu`].
+    pub mtu: u32,
+}
+
+/// The host end of a container link, for whoever hangs the datapath on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEnd {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+}
+
+/// A container link that is in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The host end.
+    pub host: HostEnd,
+    /// The inner end's index in the container's namespace.
+    pub inner: u32,
+}
+
+/// Why a container has no link now.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError<E: std::error::Error + 'static> {
+    /// The link could not be made; nothing is left of it.
+    #[error(transparent)]
+    Link(#[from] Error),
+    /// The datapath could not be hung on it; nothing is left of it.
+    #[error("attach {name}: its datapath could not be put in place")]
+    Judge {
+        /// The host end.
+        name: String,
+        /// The datapath's error.
+        #[source]
+        source: E,
+    },
+    /// The link failed, and so did its removal. [`Links::detach`] removes it later.
+    #[error("attach {name}: it failed ({failure}), and what was made of it is still there")]
+    Leftover {
+        /// The host end.
+        name: String,
+        /// Why the link failed.
+        failure: Box<Self>,
+        /// Why it could not be removed.
+        #[source]
+        removal: Box<Error>,
+    },
+}
+
+/// What the kernel has of a container's interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The inner end's index.
+    pub inner: u32,
+    /// The other end's index, in the namespace where that is.
+    pub other_end: Option<u32>,
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
+    /// Bytes of the largest packet.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its addresses of global scope that are in use for good.
+    pub addresses: Vec<InterfaceAddress>,
+    /// The gateways of its default routes.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// Something that a container link should have and has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// There is no such interface inside.
+    NoInterface,
+    /// The host end is missing.
+    NoHostEnd,
+    /// The interface inside is not the other end of the host end.
+    NotConnected,
+    /// One end or both are down.
+    Down,
+    /// The Ethernet address is another.
+    Mac(Option<Mac>),
+    /// The MTU is another, in bytes.
+    Mtu(u32),
+    /// An address is missing.
+    NoAddress(InterfaceAddress),
+    /// A default route is missing.
+    NoRoute(IpAddr),
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoInterface => f.write_str("the interface is missing"),
+            Self::NoHostEnd => f.write_str("the host end is missing"),
+            Self::NotConnected => f.write_str("the interface is not the host end's other end"),
+            Self::Down => f.write_str("the link is down"),
+            Self::Mac(Some(mac)) => write!(f, "its Ethernet address is {mac}"),
+            Self::Mac(None) => f.write_str("it has no Ethernet address"),
+            Self::Mtu(mtu) => write!(f, "its MTU is {mtu}"),
+            Self::NoAddress(address) => write!(f, "the address {address} is missing"),
+            Self::NoRoute(gateway) => write!(f, "the default route via {gateway} is missing"),
+        }
+    }
+}
+
+impl ContainerLink<'_> {
+    /// Every reason for which it cannot be made.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if !is_interface_name(&self.name) {
+            problems.push(Problem::Name { name: self.name.clone() });
+        }
+        if self.mac.0[0] & 1 != 0 || self.mac.0 == [0; 6] {
+            problems.push(Problem::Mac { mac: self.mac });
+        }
+        for (position, &address) in self.addresses.iter().enumerate() {
+            let bits = Prefix::host(address.address).length();
+            if address.length > bits {
+                problems.push(Problem::Length { address, bits });
+            }
+            if !is_unicast(address.address) {
+                problems.push(Problem::Address { address });
+            }
+            if self.addresses[..position].iter().any(|before| before.address == address.address) {
+                problems.push(Problem::Repeated { address });
+            }
+        }
+        self.gateway_problems(&mut problems);
+        let least = if self.is_ipv6() { Problem::IPV6_MTU } else { Problem::IPV4_MTU };
+        if !(least..=65535).contains(&self.mtu) {
+            problems.push(Problem::Mtu { mtu: self.mtu, least });
+        }
+        problems
+    }
+
+    fn gateway_problems(&self, problems: &mut Vec<Problem>) {
+        for (position, &gateway) in self.gateways.iter().enumerate() {
+            let same_family = |other: IpAddr| other.is_ipv4() == gateway.is_ipv4();
+            if !self.addresses.iter().any(|own| same_family(own.address)) {
+                problems.push(Problem::Lonely { gateway });
+            }
+            if !is_unicast(gateway) || self.addresses.iter().any(|own| own.address == gateway) {
+                problems.push(Problem::Gateway { gateway });
+            }
+            if let Some(&first) = self.gateways[..position].iter().find(|before| same_family(**before)) {
+                problems.push(Problem::Second { gateway, first });
+            }
+        }
+    }
+
+    fn is_ipv6(&self) -> bool {
+        self.addresses.iter().any(|own| own.address.is_ipv6())
+    }
+
+    fn routes(&self) -> impl Iterator<Item = Route> {
+        self.gateways.iter().map(|&gateway| Route { to: Prefix::everything(gateway), gateway, source: None })
+    }
+
+    fn pair(&self) -> LinkMessage {
+        use std::os::fd::{AsFd, AsRawFd};
+        let mut inner = end(&self.name, self.mac, self.mtu);
+        inner.attributes.push(LinkAttribute::NetNsFd(self.namespace.as_fd().as_raw_fd()));
+        let mut host = end(&self.id.host_end(), GATEWAY_MAC, self.mtu);
+        host.attributes.push(LinkAttribute::Group(mark::GROUP));
+        host.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
+        ]));
+        host
+    }
+
+    /// Makes the inner end what it shall be. Runs inside the container's namespace.
+    fn furnish(&self, index: u32) -> Result<(), Error> {
+        for setting in INNER_SETTINGS {
+            setting.apply(&self.name)?;
+        }
+        if self.is_ipv6() {
+            // Runtimes switch IPv6 off in the namespaces of containers that they give no IPv6 address.
+            Setting::ipv6("disable_ipv6", "0").apply(&self.name)?;
+        }
+        let mut netlink = Netlink::open()?;
+        let device = Device { index, name: self.name.clone(), ..Device::default() };
+        netlink.up(LOOPBACK).map_err(|fault| fault.on("take up", "lo"))?;
+        netlink.up(index).map_err(|fault| fault.on("take up", &self.name))?;
+        for &address in &self.addresses {
+            netlink.add_address(&device, address)?;
+        }
+        for route in self.routes() {
+            netlink.add_route(&device, route)?;
+        }
+        Ok(())
+    }
+}
+
+impl Links {
+    /// Gives a container its link. `judge` hangs the datapath on the host end, which is up only once it has succeeded.
+    ///
+    /// Errors: [`Error::Plan`] with every problem, [`Error::HostEndExists`], [`Error::NameTaken`], [`Error::Incapable`],
+    /// [`Error::NamespaceEnter`], [`Error::NoDriver`], the kernel's refusals, and `judge`'s own. Whatever the error,
+    /// nothing is left of the link, but for [`AttachError::Leftover`]. What `judge` did is its caller's to undo.
+    pub fn attach<E: std::error::Error + 'static>(
+        &mut self,
+        link: &ContainerLink<'_>,
+        judge: impl FnOnce(&HostEnd) -> Result<(), E>,
+    ) -> Result<Attached, AttachError<E>> {
+        let problems = link.problems();
+        if !problems.is_empty() {
+            return Err(Error::Plan { name: link.name.clone(), problems }.into());
+        }
+        self.netlink.create_device(link.pair()).map_err(|fault| self.not_created(link, fault))?;
+        self.finish(link, judge).map_err(|failure| match self.detach(link.id) {
+            Ok(_) => failure,
+            Err(removal) => AttachError::Leftover {
+                name: link.id.host_end(),
+                failure: Box::new(failure),
+                removal: Box::new(removal),
+            },
+        })
+    }
+
+    /// Removes a container's link, with what hangs on it; false if there was none.
+    ///
+    /// Errors: [`Error::NotOurs`], the kernel's refusals.
+    pub fn detach(&mut self, id: LinkId) -> Result<bool, Error> {
+        let name = id.host_end();
+        match self.netlink.device_named(&name)? {
+            None => Ok(false),
+            Some(device) if !device.is_ours() => Err(Error::NotOurs { name }),
+            Some(device) => self.netlink.delete_device(&device),
+        }
+    }
+
+    /// What the container's link should have and has not; nothing if all is as planned. More than planned (an address that
+    /// the container gave itself) is no difference.
+    ///
+    /// Errors: [`Error::NamespaceEnter`], the kernel's refusals.
+    pub fn check(&mut self, link: &ContainerLink<'_>) -> Result<Vec<Difference>, Error> {
+        let host = self.netlink.device_named(&link.id.host_end())?;
+        let Some(facts) = link.namespace.facts(&link.name)? else {
+            let no_host_end = host.is_none().then_some(Difference::NoHostEnd);
+            return Ok([Difference::NoInterface].into_iter().chain(no_host_end).collect());
+        };
+        let mut found = Vec::new();
+        match &host {
+            None => found.push(Difference::NoHostEnd),
+            Some(host) if facts.other_end != Some(host.index) => found.push(Difference::NotConnected),
+            Some(host) if host.other_end != Some(facts.inner) => found.push(Difference::NotConnected),
+            Some(_) => {}
+        }
+        if !facts.up || host.is_some_and(|host| !host.up) {
+            found.push(Difference::Down);
+        }
+        if facts.mac != Some(link.mac) {
+            found.push(Difference::Mac(facts.mac));
+        }
+        if facts.mtu != link.mtu {
+            found.push(Difference::Mtu(facts.mtu));
+        }
+        let addresses = link.addresses.iter().filter(|address| !facts.addresses.contains(address));
+        found.extend(addresses.copied().map(Difference::NoAddress));
+        let gateways = link.gateways.iter().filter(|gateway| !facts.gateways.contains(gateway));
+        found.extend(gateways.copied().map(Difference::NoRoute));
+        Ok(found)
+    }
+
+    fn finish<E: std::error::Error + 'static>(
+        &mut self,
+        link: &ContainerLink<'_>,
+        judge: impl FnOnce(&HostEnd) -> Result<(), E>,
+    ) -> Result<Attached, AttachError<E>> {
+        let name = link.id.host_end();
+        let gone = || Error::Vanished { operation: "attach", name: name.clone() };
+        let host = self.netlink.device_named(&name)?.ok_or_else(gone)?;
+        let inner = host.other_end.ok_or_else(gone)?;
+        self.netlink.set_device(&host, LinkAttribute::IfAlias(link.id.alias()))?;
+        self.home
+            .at_home(|| HOST_END_SETTINGS.iter().try_for_each(|setting| setting.apply(&name).map(drop)))??;
+        link.namespace.inside(|| link.furnish(inner))??;
+
+        let host = HostEnd { index: host.index, name };
+        judge(&host).map_err(|source| AttachError::Judge { name: host.name.clone(), source })?;
+        self.netlink.up(host.index).map_err(|fault| fault.on("take up", &host.name))?;
+        Ok(Attached { host, inner })
+    }
+
+    /// The kernel says only that a name is in use, not which of the two.
+    fn not_created(&mut self, link: &ContainerLink<'_>, fault: Fault) -> Error {
+        let name = link.id.host_end();
+        if fault.errno() != Some(Errno::EEXIST) {
+            return creation(fault, &name, "veth", "CONFIG_VETH (module veth)");
+        }
+        match self.netlink.device_named(&name) {
+            Ok(Some(device)) if device.is_ours() => Error::HostEndExists { name },
+            Ok(Some(_)) => Error::NotOurs { name },
+            Ok(None) => Error::NameTaken { name: link.name.clone(), namespace: link.namespace.to_string() },
+            Err(error) => error,
+        }
+    }
+}
+
+impl Namespace {
+    /// What the kernel has of the interface `name` inside; `None` if there is no such interface.
+    ///
+    /// Errors: [`Error::NamespaceEnter`], the kernel's refusals.
+    pub fn facts(&self, name: &str) -> Result<Option<Facts>, Error> {
+        let mut netlink = self.inside(Netlink::open)??;
+        let Some(device) = netlink.device_named(name)? else { return Ok(None) };
+        let routes = netlink.routes(&device)?;
+        Ok(Some(Facts {
+            inner: device.index,
+            other_end: device.other_end,
+            mac: device.mac,
+            mtu: device.mtu,
+            up: device.up,
+            addresses: netlink.addresses(&device)?,
+            gateways: routes
+                .iter()
+                .filter(|route| route.to.length() == 0)
+                .map(|route| route.gateway)
+                .collect(),
+        }))
+    }
+}
+
+fn end(name: &str, mac: Mac, mtu: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message
+}
+
+/// As the kernel's `dev_valid_name`; a '%' it would take for a pattern, and the last two are folders of settings.
+fn is_interface_name(name: &str) -> bool {
+    let unfit = |byte: u8| byte.is_ascii_whitespace() || byte == 0x0b || byte == 0 || b"/:%".contains(&byte);
+    (1..=15).contains(&name.len())
+        && !name.bytes().any(unfit)
+        && ![".", "..", "all", "default"].contains(&name)
+}
+
+fn is_unicast(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast)
+}
+
+/// The index of `lo` in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// The host stack has no business on a container's host end: packets are the programs' alone.
+const HOST_END_SETTINGS: &[Setting] = &[Setting::ipv4("rp_filter", "0"), Setting::ipv6("disable_ipv6", "1")];
+
+/// Addresses and routes are the fabric's to give, and duplicates are excluded by it.
+const INNER_SETTINGS: &[Setting] =
+    &[Setting::ipv6("accept_ra", "0"), Setting::ipv6("autoconf", "0"), Setting::ipv6("accept_dad", "0")];
