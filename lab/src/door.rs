@@ -1,11 +1,12 @@
 //! Asking an agent at its door: one line of JSON each way over its unix socket (see [`record::door`]).
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use record::door::{Attach, Attached, Detach, MAX_LINE, Reply, Request};
+use record::door::{Attach, Attached, Detach, MAX_LINE, Reply, Request, TOMBSTONES};
 
 use crate::error::{Context, Error, Result};
 
@@ -13,12 +14,13 @@ use crate::error::{Context, Error, Result};
 #[derive(Clone, Debug)]
 pub struct Agent {
     socket: PathBuf,
+    state: PathBuf,
 }
 
 impl Agent {
-    /// The agent that listens at `socket`, now or later.
-    pub fn at(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+    /// The agent that listens at `socket` and keeps its state in the folder `state`, now or later.
+    pub fn at(socket: &Path, state: &Path) -> Self {
+        Self { socket: socket.to_owned(), state: state.to_owned() }
     }
 
     /// Its socket.
@@ -49,12 +51,28 @@ impl Agent {
         }
     }
 
-    /// Gives the place back; succeeds when there is none.
+    /// Gives the place back; succeeds when there is none. An agent that cannot be asked is left word, which it follows when it
+    /// is back (see [`TOMBSTONES`]).
     pub fn detach(&self, detach: &Detach) -> Result<()> {
-        match self.ask(&Request::Detach(detach.clone()))? {
-            Reply::Done => Ok(()),
-            other => Err(self.refusal("detach", &detach.container, other)),
+        match self.ask(&Request::Detach(detach.clone())) {
+            Ok(Reply::Done) => Ok(()),
+            Ok(other) => Err(self.refusal("detach", &detach.container, other)),
+            Err(fault @ Error::System { .. }) => self.leave_word(detach).map_err(|_| fault),
+            Err(fault) => Err(fault),
         }
+    }
+
+    /// Fails where there is no agent's state: then nobody would ever read it.
+    fn leave_word(&self, detach: &Detach) -> io::Result<()> {
+        let folder = self.state.join(TOMBSTONES);
+        match fs::create_dir(&folder) {
+            Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(fault),
+            _ => {}
+        }
+        let path = folder.join(detach.tombstone());
+        let new = path.with_extension("new");
+        fs::write(&new, serde_json::to_vec(detach)?)?;
+        fs::rename(new, path)
     }
 
     fn refusal(&self, operation: &'static str, object: &str, reply: Reply) -> Error {

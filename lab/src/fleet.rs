@@ -23,7 +23,7 @@ use crate::process_id::ProcessId;
 use crate::spawn::Place;
 use crate::state::{self, Record};
 use crate::teardown;
-use crate::underlay::{Family, Member, UPLINK, Underlay};
+use crate::underlay::{Family, Member, Underlay};
 use crate::wait::{Late, Look, wait_until};
 
 /// How a lab is made.
@@ -387,7 +387,7 @@ impl Host<'_> {
     /// What containers of this host need.
     pub fn runtime(&self) -> Result<Runtime> {
         Ok(Runtime {
-            agent: door::Agent::at(&self.agent_socket()),
+            agent: door::Agent::at(&self.agent_socket(), &self.folder()),
             state: self.folder().join("containers"),
             cgroup: self.cgroup()?.child("containers"),
         })
@@ -445,7 +445,7 @@ impl Host<'_> {
             daemon.configure(&self.server_config(&daemon), &options.server)?;
             Some(self.lab.listen()?)
         } else {
-            daemon.configure(&self.agent_config(&daemon)?, &options.agent)?;
+            daemon.configure(&self.agent_config(&daemon), &options.agent)?;
             None
         };
         let child = daemon.start(listener.as_ref())?;
@@ -487,24 +487,25 @@ impl Host<'_> {
     fn server_config(&self, daemon: &Daemon<'_>) -> process::Server {
         let address = |ipv4| SocketAddr::new(self.address(ipv4), SERVER_PORT);
         process::Server {
-            store: self.folder().join("server.redb"),
+            state_dir: self.folder(),
             socket: daemon.socket(),
             listen: self.family().each().map(address).collect(),
         }
     }
 
-    fn agent_config(&self, daemon: &Daemon<'_>) -> Result<process::Agent> {
+    fn agent_config(&self, daemon: &Daemon<'_>) -> process::Agent {
         let server = self.lab.server().address(self.family().has(true));
-        Ok(process::Agent {
+        process::Agent {
             node: self.name(),
             server: format!("http://{}", SocketAddr::new(server, SERVER_PORT)),
-            journal: self.folder().join("agent.redb"),
+            state_dir: self.folder(),
             socket: daemon.socket(),
-            pins: self.pins(),
-            cgroup: self.cgroup()?.path().to_owned(),
-            uplink: UPLINK.to_owned(),
-            addresses: self.family().each().map(|ipv4| self.address(ipv4)).collect(),
-        })
+            pin_dir: self.pins(),
+            underlay: process::Addresses {
+                addresses: self.family().each().map(|ipv4| self.address(ipv4)).collect(),
+            },
+            doors: process::Rules::open(),
+        }
     }
 
     fn family(&self) -> Family {

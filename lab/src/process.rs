@@ -2,6 +2,7 @@
 //!
 //! The keys of both configs are here and nowhere else in the lab.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use record::door::Door;
 use serde::Serialize;
 
 use crate::cgroup::Cgroup;
@@ -20,25 +22,41 @@ use crate::wait::wait_until;
 
 /// What the server is told. The API's listener for this machine comes by descriptor, not by config.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub(crate) struct Server {
-    pub(crate) store: PathBuf,
+    pub(crate) state_dir: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) listen: Vec<SocketAddr>,
 }
 
 /// What an agent is told.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub(crate) struct Agent {
     pub(crate) node: String,
     pub(crate) server: String,
-    pub(crate) journal: PathBuf,
+    pub(crate) state_dir: PathBuf,
     pub(crate) socket: PathBuf,
-    pub(crate) pins: PathBuf,
-    pub(crate) cgroup: PathBuf,
-    pub(crate) uplink: String,
+    pub(crate) pin_dir: PathBuf,
+    pub(crate) underlay: Addresses,
+    pub(crate) doors: BTreeMap<Door, Rules>,
+}
+
+/// An agent's place on the underlay.
+#[derive(Debug, Serialize)]
+pub(crate) struct Addresses {
     pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// What a door may use.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rules {
+    tenants: Vec<String>,
+}
+
+impl Rules {
+    /// Every door may use every tenant: a lab is the user's own.
+    pub(crate) fn open() -> BTreeMap<Door, Self> {
+        [Door::Cni, Door::Run, Door::Attach].map(|door| (door, Self { tenants: vec!["*".to_owned()] })).into()
+    }
 }
 
 /// A daemon of one host: `sealane server` or `sealane agent`.
@@ -61,7 +79,7 @@ impl Daemon<'_> {
     /// Writes its config: what the lab says, and above it what the lab's options say.
     pub(crate) fn configure(&self, config: &impl Serialize, settings: &toml::Table) -> Result<()> {
         let mut table = toml::Table::try_from(config).expect("the lab's configs are tables of plain values");
-        table.extend(settings.clone());
+        overlay(&mut table, settings);
         let path = self.config();
         fs::write(&path, table.to_string()).context("write", path.display())
     }
@@ -124,6 +142,18 @@ impl Daemon<'_> {
 
     fn log(&self) -> PathBuf {
         self.folder.join(format!("{}.log", self.role))
+    }
+}
+
+/// Settings replace those of the same path; tables are merged.
+fn overlay(table: &mut toml::Table, settings: &toml::Table) {
+    for (key, value) in settings {
+        match (table.get_mut(key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => overlay(below, above),
+            _ => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
     }
 }
 

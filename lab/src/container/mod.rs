@@ -224,7 +224,7 @@ impl Runtime {
                 None => keep.push((id, INTERFACE.to_owned())),
             }
         }
-        match self.agent.ask(&Request::Collect(Collect { door: Door::Run, keep }))? {
+        match self.agent.ask(&Request::Collect(Collect { door: Door::Run, within: None, keep }))? {
             Reply::Refused(refusal) => Err(Error::Refused {
                 socket: self.agent.socket().to_owned(),
                 operation: "collect",
