@@ -65,10 +65,10 @@ pub struct Attached {
 /// Why a container has no link now.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError<E: std::error::Error + 'static> {
-    /// The link could not be made; nothing is left of it.
+    /// The link could not be made or taken over.
     #[error(transparent)]
     Link(#[from] Error),
-    /// The datapath could not be hung on it; nothing is left of it.
+    /// The datapath could not be hung on it.
     #[error("attach {name}: its datapath could not be put in place")]
     Judge {
         /// The host end.
@@ -156,12 +156,15 @@ impl ContainerLink<'_> {
         if self.mac.0[0] & 1 != 0 || self.mac.0 == [0; 6] {
             problems.push(Problem::Mac { mac: self.mac });
         }
+        if mark::RESERVED_MACS.contains(&self.mac) {
+            problems.push(Problem::Reserved { mac: self.mac });
+        }
         for (position, &address) in self.addresses.iter().enumerate() {
             let bits = Prefix::host(address.address).length();
             if address.length > bits {
                 problems.push(Problem::Length { address, bits });
             }
-            if !is_unicast(address.address) {
+            if !is_unicast(address.address) || is_link_local(address.address) {
                 problems.push(Problem::Address { address });
             }
             if self.addresses[..position].iter().any(|before| before.address == address.address) {
@@ -261,6 +264,26 @@ impl Links {
         })
     }
 
+    /// Takes over a link that is there, as after a restart: `judge` hangs the datapath on its host end, which is up
+    /// afterwards. `None` if there is no such link. Whether its inner end is whole [`Links::check`] tells.
+    ///
+    /// Errors: [`Error::NotOurs`], the kernel's refusals, and `judge`'s own. Whatever the error, the link stays.
+    pub fn adopt<E: std::error::Error + 'static>(
+        &mut self,
+        id: LinkId,
+        judge: impl FnOnce(&HostEnd) -> Result<(), E>,
+    ) -> Result<Option<HostEnd>, AttachError<E>> {
+        let name = id.host_end();
+        let Some(device) = self.netlink.device_named(&name)? else { return Ok(None) };
+        if !device.is_ours() {
+            return Err(Error::NotOurs { name }.into());
+        }
+        self.own(&device, id)?;
+        let host = HostEnd { index: device.index, name };
+        self.judge_and_raise(&host, judge)?;
+        Ok(Some(host))
+    }
+
     /// Removes a container's link, with what hangs on it; false if there was none.
     ///
     /// Errors: [`Error::NotOurs`], the kernel's refusals.
@@ -315,15 +338,33 @@ impl Links {
         let gone = || Error::Vanished { operation: "attach", name: name.clone() };
         let host = self.netlink.device_named(&name)?.ok_or_else(gone)?;
         let inner = host.other_end.ok_or_else(gone)?;
-        self.netlink.set_device(&host, LinkAttribute::IfAlias(link.id.alias()))?;
-        self.home
-            .at_home(|| HOST_END_SETTINGS.iter().try_for_each(|setting| setting.apply(&name).map(drop)))??;
+        self.own(&host, link.id)?;
         link.namespace.inside(|| link.furnish(inner))??;
 
         let host = HostEnd { index: host.index, name };
-        judge(&host).map_err(|source| AttachError::Judge { name: host.name.clone(), source })?;
-        self.netlink.up(host.index).map_err(|fault| fault.on("take up", &host.name))?;
+        self.judge_and_raise(&host, judge)?;
         Ok(Attached { host, inner })
+    }
+
+    /// Marks a host end as ours and keeps the host stack off it.
+    fn own(&mut self, device: &Device, id: LinkId) -> Result<(), Error> {
+        let alias = id.alias();
+        if device.alias.as_ref() != Some(&alias) {
+            self.netlink.set_device(device, LinkAttribute::IfAlias(alias))?;
+        }
+        let name = &device.name;
+        self.home
+            .at_home(|| HOST_END_SETTINGS.iter().try_for_each(|setting| setting.apply(name).map(drop)))?
+    }
+
+    fn judge_and_raise<E: std::error::Error + 'static>(
+        &mut self,
+        host: &HostEnd,
+        judge: impl FnOnce(&HostEnd) -> Result<(), E>,
+    ) -> Result<(), AttachError<E>> {
+        judge(host).map_err(|source| AttachError::Judge { name: host.name.clone(), source })?;
+        self.netlink.up(host.index).map_err(|fault| fault.on("take up", &host.name))?;
+        Ok(())
     }
 
     /// The kernel says only that a name is in use, not which of the two.
@@ -381,9 +422,17 @@ fn is_interface_name(name: &str) -> bool {
         && ![".", "..", "all", "default"].contains(&name)
 }
 
+/// An IPv4-mapped address is none: in the datapath's keys it would be that IPv4 address.
 fn is_unicast(address: IpAddr) -> bool {
-    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast)
+    let odd = match address {
+        IpAddr::V4(address) => address.is_broadcast(),
+        IpAddr::V6(address) => address.to_ipv4_mapped().is_some(),
+    };
+    !(odd || address.is_unspecified() || address.is_multicast() || address.is_loopback())
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// The index of `lo` in every namespace.

@@ -27,7 +27,7 @@ use super::netlink::Netlink;
 use super::problem::Problem;
 use super::route::Route;
 use super::settle::{Change, Settler, Wanted};
-use super::sysctl::Setting;
+use super::sysctl::{Family, Setting};
 
 /// The network between hosts, as far as the size of packets depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +84,13 @@ impl HostPlan {
         problems
     }
 
-    /// The host stack's own addresses on the leg.
-    fn leg_addresses(&self) -> Vec<IpAddr> {
-        [self.shadow4, self.shadow6].into_iter().filter_map(|range| range.nth(1)).collect()
+    /// The shadow ranges of the families that this kernel has.
+    fn shadows(&self) -> Vec<Prefix> {
+        let mut ranges = vec![self.shadow4];
+        if Family::Ipv6.is_present() {
+            ranges.push(self.shadow6);
+        }
+        ranges
     }
 }
 
@@ -268,26 +272,16 @@ fn paired(host: &Device, fabric: &Device) -> bool {
 /// The whole shadow range lies behind one neighbour, which both families know by an address of the link alone: the host
 /// stack resolves nothing, and keeps one neighbour however many containers it talks to.
 fn host_end(plan: &HostPlan) -> Wanted {
-    let addresses = plan.leg_addresses();
-    let ranges = [plan.shadow4, plan.shadow6];
     let gateway =
         |range: Prefix| if range.is_ipv4() { IpAddr::V4(LEG_GATEWAY4) } else { IpAddr::V6(LEG_GATEWAY6) };
-    Wanted {
-        link: LEG_HOST,
-        mac: LEG_HOST_MAC,
-        mtu: plan.underlay.container_mtu(),
-        settings: HOST_END_SETTINGS,
-        neighbors: ranges.map(|range| Neighbor { address: gateway(range), mac: LEG_FABRIC_MAC }).to_vec(),
-        routes: ranges
-            .into_iter()
-            .map(|range| Route {
-                to: range,
-                gateway: gateway(range),
-                source: addresses.iter().copied().find(|address| range.contains(*address)),
-            })
-            .collect(),
-        addresses: addresses.into_iter().map(InterfaceAddress::alone).collect(),
+    let mut wanted = Wanted { settings: HOST_END_SETTINGS, ..fabric_end(LEG_HOST, LEG_HOST_MAC, plan) };
+    for range in plan.shadows() {
+        let source = range.nth(1);
+        wanted.addresses.extend(source.map(InterfaceAddress::alone));
+        wanted.neighbors.push(Neighbor { address: gateway(range), mac: LEG_FABRIC_MAC });
+        wanted.routes.push(Route { to: range, gateway: gateway(range), source });
     }
+    wanted
 }
 
 /// An end that belongs to the fabric's programs: the host stack has nothing on it.

@@ -25,6 +25,9 @@ pub const LEG_FABRIC_MAC: Mac = Mac([0x02, 0x5e, 0xa1, 0x00, 0x00, 0x11]);
 /// receiving VXLAN device's own address, so no frame in the overlay may ever carry it as its source.
 pub const OVERLAY_MAC: Mac = Mac([0x02, 0x5e, 0xa1, 0x00, 0x12, 0xb5]);
 
+/// What no container may have as its Ethernet address.
+pub(super) const RESERVED_MACS: [Mac; 4] = [GATEWAY_MAC, LEG_HOST_MAC, LEG_FABRIC_MAC, OVERLAY_MAC];
+
 /// A container link's number, unique on the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u32);

@@ -26,6 +26,12 @@ pub enum Problem {
         /// The address given.
         mac: Mac,
     },
+    /// An Ethernet address that the fabric uses itself.
+    #[error("mac {mac}: the fabric's own links have it; choose another")]
+    Reserved {
+        /// The address given.
+        mac: Mac,
+    },
     /// The prefix is longer than its address.
     #[error("address {address}: the prefix is longer than the address; give at most /{bits}")]
     Length {
@@ -35,7 +41,10 @@ pub enum Problem {
         bits: u8,
     },
     /// An address that no interface can have.
-    #[error("address {address}: it is not one host's on a network; give a unicast address")]
+    #[error(
+        "address {address}: it is not one host's on a network; give a unicast address, neither loopback, IPv6 link-local nor \
+         IPv4-mapped"
+    )]
     Address {
         /// The address given.
         address: InterfaceAddress,

@@ -89,8 +89,14 @@ impl Netlink {
         selection: RouteMessage,
         what: impl FnOnce() -> String,
     ) -> Result<Vec<RouteMessage>, Error> {
+        let family = selection.header.address_family;
         match self.dump(&RouteNetlinkMessage::GetRoute(selection)) {
-            Ok(answer) => Ok(answer.into_iter().filter_map(route).collect()),
+            // Of a family that it lacks, a kernel answers with all others.
+            Ok(answer) => Ok(answer
+                .into_iter()
+                .filter_map(route)
+                .filter(|route| route.header.address_family == family)
+                .collect()),
             // The table is made with its first route; a kernel without the family has none at all.
             Err(fault)
                 if matches!(fault.errno(), Some(Errno::ENOENT | Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP)) =>

@@ -57,7 +57,8 @@ impl Family {
         }
     }
 
-    fn is_present(self) -> bool {
-        Path::new(self.folder()).is_dir()
+    /// Whether the kernel has the protocol (a host may be started without IPv6).
+    pub(super) fn is_present(self) -> bool {
+        Path::new(self.folder()).join("conf").is_dir()
     }
 }

@@ -79,8 +79,9 @@ impl Watch {
 fn listen() -> io::Result<TokioSocket> {
     let mut asynchronous = <TokioSocket as AsyncSocket>::new(NETLINK_ROUTE)?;
     let socket = asynchronous.socket_mut();
-    // A host that stops takes a thousand links at once; what the kernel's limit allows of it is given.
-    setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+    // A host that stops takes a thousand links at once. Without CAP_NET_ADMIN the kernel's limit applies.
+    setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER))?;
     socket.bind(&SocketAddr::new(0, 1 << (MulticastGroup::Link as u32 - 1)))?;
     Ok(asynchronous)
 }

@@ -205,6 +205,34 @@ fn the_inventory_knows_half_made_links_and_none_of_others() {
 }
 
 #[test]
+fn a_link_found_after_a_restart_is_judged_before_it_is_up_and_stays_if_that_fails() {
+    alone(|| {
+        let inner = fresh();
+        let attached = Links::open().unwrap().attach(&dual(1, &inner), content).unwrap();
+        ip("link set sl00000001 down");
+        let down = || ip("link show sl00000001").contains("state DOWN");
+
+        let mut links = Links::open().unwrap();
+        let error = links.adopt(LinkId(1), |_| Err(io::Error::other("no program"))).unwrap_err();
+        assert!(matches!(&error, AttachError::Judge { name, .. } if name == "sl00000001"), "{error:?}");
+        assert!(down());
+        let mut judged_down = false;
+        let judge = |_: &HostEnd| -> Result<(), io::Error> {
+            judged_down = down();
+            Ok(())
+        };
+        assert_eq!(links.adopt(LinkId(1), judge).unwrap(), Some(attached.host));
+        assert!(judged_down && !down());
+        assert_eq!(links.check(&dual(1, &inner)).unwrap(), []);
+
+        assert_eq!(links.adopt(LinkId(2), content).unwrap(), None);
+        ip("link add sl00000003 type veth peer name theirs");
+        let error = links.adopt(LinkId(3), content).unwrap_err();
+        assert!(matches!(error, AttachError::Link(Error::NotOurs { .. })), "{error:?}");
+    });
+}
+
+#[test]
 fn a_check_finds_each_thing_that_is_missing() {
     alone(|| {
         let mut links = Links::open().unwrap();
@@ -306,6 +334,14 @@ fn a_link_that_cannot_be_is_refused_with_every_problem() {
         );
         assert_eq!(link_names(), ["lo"]);
     });
+    for text in ["fe80::1", "::ffff:10.0.0.1", "::1", "255.255.255.255", "0.0.0.0"] {
+        let address = InterfaceAddress::alone(text.parse().unwrap());
+        let link = ContainerLink { addresses: vec![address], gateways: Vec::new(), ..dual(1, &inner) };
+        assert_eq!(link.problems(), [Problem::Address { address }]);
+    }
+    for mac in [GATEWAY_MAC, OVERLAY_MAC] {
+        assert_eq!(ContainerLink { mac, ..dual(1, &inner) }.problems(), [Problem::Reserved { mac }]);
+    }
     for name in ["", "sixteen-bytes-ab", "a/b", "a:b", "a%d", "..", "all", "a\tb"] {
         let link = ContainerLink { name: name.to_owned(), ..dual(1, &inner) };
         assert_eq!(link.problems(), [Problem::Name { name: name.to_owned() }]);

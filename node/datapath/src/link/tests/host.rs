@@ -1,5 +1,8 @@
 use std::net::UdpSocket;
 
+use nix::mount::{MsFlags, mount};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+
 use super::*;
 
 #[test]
@@ -151,7 +154,7 @@ fn a_host_half_prepared_by_a_process_that_died_is_finished() {
         ip("link set sealane.vx down");
         std::fs::write("/sys/class/net/lo/ifalias", "").ok();
         let overlay = links.netlink.device_named(OVERLAY).unwrap().unwrap();
-        let none = rtnetlink::packet_route::link::LinkAttribute::IfAlias(String::new());
+        let none = LinkAttribute::IfAlias(String::new());
         links.netlink.set_device(&overlay, none).unwrap();
         assert_eq!(links.netlink.device_named(OVERLAY).unwrap().unwrap().alias, None);
         let second = links.prepare_host(&plan()).unwrap();
@@ -204,6 +207,22 @@ fn one_overlay_device_listens_for_ipv4_and_ipv6() {
             let sockets = std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
             assert!(sockets.contains(":12B5 "), "nobody has port 4789 in {table}:\n{sockets}");
         }
+    });
+}
+
+#[test]
+fn a_host_started_without_ipv6_is_prepared_for_ipv4() {
+    alone(|| {
+        // What such a kernel shows: nothing under this folder. The mount is this thread's alone.
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount(none, "/", none, private, none).unwrap();
+        mount(Some("none"), "/proc/sys/net/ipv6", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        let mut links = Links::open().unwrap();
+        links.prepare_host(&plan()).unwrap();
+        let addresses = ip("-o addr show dev sealane0 scope global");
+        assert!(addresses.contains("100.64.0.1/32") && !addresses.contains("fd5e"), "{addresses}");
+        assert_eq!(links.prepare_host(&plan()).unwrap().changes, []);
     });
 }
 
@@ -303,5 +322,27 @@ fn an_uplink_of_several_equal_paths_is_the_first() {
         ip("route add default nexthop via 192.0.2.1 nexthop via 192.0.2.2");
         let found = Links::open().unwrap().uplink(None).unwrap();
         assert_eq!((found.name.as_str(), found.gateways), ("up0", vec![[192, 0, 2, 1].into()]));
+    });
+}
+
+#[test]
+fn a_kernel_without_a_driver_is_told_so() {
+    alone(|| {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName("x".to_owned()));
+        message
+            .attributes
+            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Other("nosuch".to_owned()))]));
+        let fault = Links::open().unwrap().netlink.create_device(message).unwrap_err();
+        let error = device::creation(fault, OVERLAY, "vxlan", "CONFIG_VXLAN (module vxlan)");
+        assert_eq!(
+            error.to_string(),
+            "create sealane.vx: this kernel has no vxlan links; it needs CONFIG_VXLAN (module vxlan)"
+        );
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(
+            cause,
+            "EOPNOTSUPP: Operation not supported on transport endpoint (the kernel says: Unknown device type)"
+        );
     });
 }
