@@ -106,14 +106,15 @@ impl Cgroup {
 
     /// Ends every process in it and removes it with the groups below. It may be gone already.
     pub fn remove(&self) -> Result<()> {
-        self.kill()?;
-        for child in self.children() {
-            child.remove()?;
-        }
         let deadline = Instant::now() + GONE_WITHIN;
         loop {
+            self.kill()?;
+            for child in self.children() {
+                child.remove()?;
+            }
             match fs::remove_dir(&self.path) {
-                // A process that has just ended holds its group until the kernel has taken it apart.
+                // A process that has just ended holds its group until the kernel has taken it apart; one that was being
+                // started has joined only now.
                 Err(fault) if fault.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(2));
                 }

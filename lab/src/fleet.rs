@@ -401,8 +401,13 @@ impl Host<'_> {
     /// A command that will run on the host itself.
     pub fn command(&self, program: &str) -> Result<Command> {
         let mut command = Command::new(program);
-        Place::default().cgroup(&self.system()?)?.network(&self.namespace()?)?.apply(&mut command);
+        self.place()?.network(&self.namespace()?)?.apply(&mut command);
         Ok(command)
+    }
+
+    /// Among the host's processes, but in the caller's namespaces: for what looks after the host's containers.
+    pub fn place(&self) -> Result<Place> {
+        Place::default().cgroup(&self.system()?)
     }
 
     /// Runs a command on the host and returns its exit status and output.

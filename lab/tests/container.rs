@@ -5,6 +5,8 @@ mod bridge_agent;
 mod ground;
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
@@ -206,7 +208,10 @@ fn runner() {
     let lab = Lab::open(&std::env::var("RUNNER_LAB").unwrap()).unwrap();
     let script = std::env::var("RUNNER_SCRIPT").unwrap();
     let spec = Spec { output: Sink::Inherit, ..shell("run", &script) };
-    std::process::exit(lab.node(1).runtime().unwrap().run(&spec).unwrap().into());
+    match lab.node(1).runtime().unwrap().run(&spec) {
+        Ok(code) => std::process::exit(code.into()),
+        Err(fault) => panic!("{}", lab::report(&fault)),
+    }
 }
 
 fn runner_command(lab: &Lab, script: &str) -> Command {
@@ -215,6 +220,7 @@ fn runner_command(lab: &Lab, script: &str) -> Command {
     command
         .env("RUNNER_LAB", lab.name())
         .env("RUNNER_SCRIPT", script)
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     command
@@ -228,6 +234,25 @@ fn the_foreground_passes_on_output_and_exit_code() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("run\n"), "{output:?}");
         let output = runner_command(lab, "kill -9 $$").output().unwrap();
         assert_eq!(output.status.code(), Some(128 + 9));
+    });
+}
+
+#[test]
+fn a_container_in_the_background_outlives_its_caller_and_writes_a_log() {
+    with_agent(|lab, agent| {
+        let (id, host) = ("default_default_run", lab.node(1));
+        let runtime = host.runtime().unwrap();
+        let start =
+            |script| runtime.start_in_background(id, runner_command(lab, script), host.place().unwrap());
+        let record = start("echo ahoy; sleep 1").unwrap().unwrap();
+        assert!(record.process.alive());
+        wait_until(SOON, "it ends by itself", || !runtime.state.join(id).exists()).unwrap();
+        assert!(fs::read_to_string(runtime.log(id)).unwrap().contains("ahoy\n"));
+        assert!(agent.seen.lock().unwrap().attached.is_empty());
+        UnixStream::connect(host.agent_socket()).unwrap().write_all(b"\n").unwrap();
+        wait_until(SOON, "the agent is gone", || UnixStream::connect(host.agent_socket()).is_err()).unwrap();
+        let told = start("true").unwrap_err().to_string();
+        assert!(told.contains(id) && told.contains("cannot reach the agent"), "{told}");
     });
 }
 

@@ -9,6 +9,7 @@
 //! is removed; a runner that was killed leaves a folder whose lock is free, and [`Runtime::sweep`] removes what belongs to it.
 //! Knows nothing of labs: `sealane run` on a real host is this.
 
+mod background;
 mod remains;
 
 use std::collections::BTreeMap;
@@ -164,7 +165,7 @@ impl Runtime {
         namespace.enter(|| Links::open()?.up("lo"))??;
         remains.will_attach();
         let attached = self.agent.attach(&request(spec, &id, namespace.path()))?;
-        let log = self.state.join(format!("{id}.log"));
+        let log = self.log(&id);
         let child = self.spawn(spec, &namespace, &remains, &log)?;
         let process = ProcessId::of(child.id());
         let child = Reaped(Mutex::new(child));
@@ -203,16 +204,13 @@ impl Runtime {
 
     /// The container with this identity.
     pub fn find(&self, id: &str) -> Result<Record> {
-        let found = self.list()?.into_iter().find(|record| record.id == id);
-        let remedy = || {
-            format!(
-                "those that run are {:?}",
-                self.list()
-                    .map(|all| all.into_iter().map(|one| one.id).collect::<Vec<_>>())
-                    .unwrap_or_default()
-            )
-        };
-        found.ok_or_else(|| Error::Missing { kind: "container", name: id.to_owned(), remedy: remedy() })
+        let mut all = self.list()?;
+        if let Some(place) = all.iter().position(|record| record.id == id) {
+            return Ok(all.swap_remove(place));
+        }
+        let ids: Vec<String> = all.into_iter().map(|record| record.id).collect();
+        let remedy = format!("those that run are {}", ids.join(", "));
+        Err(Error::Missing { kind: "container", name: id.to_owned(), remedy })
     }
 
     /// Ends and removes the containers whose runner is gone, and lets the agent forget attachments that belong to none.
@@ -233,6 +231,11 @@ impl Runtime {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Where a container's output goes when nobody holds it in the foreground.
+    pub fn log(&self, id: &str) -> PathBuf {
+        self.state.join(format!("{id}.log"))
     }
 
     fn folders(&self) -> Result<Vec<String>> {
