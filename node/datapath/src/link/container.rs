@@ -242,8 +242,8 @@ impl Links {
     /// Gives a container its link. `judge` hangs the datapath on the host end, which is up only once it has succeeded.
     ///
     /// Errors: [`Error::Plan`] with every problem, [`Error::HostEndExists`], [`Error::NameTaken`], [`Error::Incapable`],
-    /// [`Error::NamespaceEnter`], [`Error::NoDriver`], the kernel's refusals, and `judge`'s own. Whatever the error,
-    /// nothing is left of the link, but for [`AttachError::Leftover`]. What `judge` did is its caller's to undo.
+    /// [`Error::NamespaceEnter`], [`Error::RouteTaken`] (another interface has the default route), [`Error::NoDriver`], the
+    /// kernel's refusals, and `judge`'s own. Whatever the error, nothing is left of the link, but for [`AttachError::Leftover`]. What `judge` did is its caller's to undo.
     pub fn attach<E: std::error::Error + 'static>(
         &mut self,
         link: &ContainerLink<'_>,

@@ -4,9 +4,11 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
+use record::Prefix;
 use rtnetlink::packet_core::DecodeError;
 
 use super::problem::Problem;
@@ -125,6 +127,18 @@ pub enum Error {
         /// The container's namespace.
         namespace: String,
     },
+    /// A route to the same prefix is there, by another link.
+    #[error(
+        "add route {to} via {gateway} on {name}: there is a route to {to} by another link; remove it, or plan without"
+    )]
+    RouteTaken {
+        /// The prefix.
+        to: Prefix,
+        /// The gateway wanted.
+        gateway: IpAddr,
+        /// The link it was to be on.
+        name: String,
+    },
     /// A link vanished between two steps.
     #[error("{operation} {name}: the link is gone")]
     Vanished {
@@ -148,7 +162,7 @@ pub enum Error {
     #[error("find the uplink: no link has the address {address}")]
     NoSuchAddress {
         /// The address given.
-        address: std::net::IpAddr,
+        address: IpAddr,
     },
     /// A namespace cannot be opened.
     #[error("open network namespace {path}: no such namespace can be opened")]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 use record::Prefix;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
@@ -63,15 +63,20 @@ impl Netlink {
         Ok(answer.iter().filter_map(outbound).min_by_key(|route| route.priority))
     }
 
-    /// Adds a route, in place of one to the same prefix.
+    /// Adds a route; one of another's to the same prefix is left as it is.
     pub(super) fn add_route(&mut self, device: &Device, route: Route) -> Result<(), Error> {
         let mut message = spelt(device, route);
         message.header.flags = RouteFlags::Onlink;
         message.header.protocol = RouteProtocol::Static;
         message.header.kind = RouteType::Unicast;
         message.attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
-        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
-            .map_err(|fault| fault.on("add route", format!("{route} on {}", device.name)))
+        match self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL) {
+            Ok(()) => Ok(()),
+            Err(fault) if fault.errno() == Some(Errno::EEXIST) => {
+                Err(Error::RouteTaken { to: route.to, gateway: route.gateway, name: device.name.clone() })
+            }
+            Err(fault) => Err(fault.on("add route", format!("{route} on {}", device.name))),
+        }
     }
 
     /// Removes a route, if it is still there.

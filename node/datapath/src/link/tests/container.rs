@@ -287,6 +287,33 @@ fn a_gateway_outside_the_prefix_and_an_address_alone_do() {
 }
 
 #[test]
+fn a_second_interface_leaves_the_firsts_default_routes_alone() {
+    alone(|| {
+        let mut links = Links::open().unwrap();
+        let inner = fresh();
+        let first = dual(1, &inner);
+        links.attach(&first, content).unwrap();
+        for [address, gateway] in [["10.2.0.1", "10.2.0.254"], ["fd00:8::1", "fd00:8::fe"]] {
+            let address = InterfaceAddress { address: address.parse().unwrap(), length: 24 };
+            let gateway = gateway.parse().unwrap();
+            let second =
+                || ContainerLink { name: "eth1".to_owned(), addresses: vec![address], ..dual(2, &inner) };
+            let greedy = ContainerLink { gateways: vec![gateway], ..second() };
+            let error = links.attach(&greedy, content).unwrap_err();
+            assert!(
+                matches!(&error, AttachError::Link(Error::RouteTaken { gateway: found, .. }) if *found == gateway),
+                "{error:?}"
+            );
+            assert_eq!(links.check(&first).unwrap(), []);
+            let modest = ContainerLink { gateways: Vec::new(), ..second() };
+            links.attach(&modest, content).unwrap();
+            assert_eq!((links.check(&first).unwrap(), links.check(&modest).unwrap()), (vec![], vec![]));
+            links.detach(LinkId(2)).unwrap();
+        }
+    });
+}
+
+#[test]
 fn ipv6_works_where_the_runtime_switched_it_off_for_new_interfaces() {
     alone(|| {
         let mut links = Links::open().unwrap();

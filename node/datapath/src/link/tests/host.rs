@@ -183,6 +183,22 @@ fn a_link_of_anothers_that_bears_our_name_is_left_alone() {
 }
 
 #[test]
+fn a_route_of_anothers_to_a_shadow_range_is_left_alone() {
+    for (range, add) in [
+        ("100.64.0.0/10", "route add 100.64.0.0/10 dev x"),
+        ("fd5e:a1a:e::/64", "-6 route add fd5e:a1a:e::/64 dev x"),
+    ] {
+        alone(|| {
+            ip("link add x up type veth peer name y");
+            ip(add);
+            let error = Links::open().unwrap().prepare_host(&plan()).unwrap_err();
+            assert!(matches!(&error, Error::RouteTaken { to, .. } if to.to_string() == range), "{error:?}");
+            assert!(ip(&add.replace("add", "show")).contains(range));
+        });
+    }
+}
+
+#[test]
 fn a_port_that_another_has_is_named() {
     alone(|| {
         ip("link set lo up");
