@@ -1,0 +1,197 @@
+//! Address classes: the ranges of a tenant's address selectors and the holes in them, cut into disjoint cells.
+//!
+//! Each range and hole is a mark on the tree of prefixes. The class of a mark is the set of selectors whose range holds it and
+//! whose holes do not: what an address is matched by that lies in the mark and in no longer one. A mark is *shown* (becomes a
+//! record) where its class differs from the nearest mark's around it, so the longest shown prefix gives an address its class.
+//!
+//! Promises: a selector that comes or goes visits the marks inside its range alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use record::selector::Selector;
+use record::{Group, Prefix, SelectorId};
+
+use super::index::last_address;
+
+/// The selectors that match the addresses of one cell.
+pub(super) type Class = BTreeSet<SelectorId>;
+
+/// The marks of a tenant.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Classes {
+    /// In the order of keys a prefix comes right before all that it covers.
+    marks: BTreeMap<Prefix, Mark>,
+    /// How many marks there are of each length: v4 and v6.
+    lengths: [BTreeMap<u8, u32>; 2],
+    shown: BTreeMap<Prefix, Shown>,
+    /// How many of them have no group for want of a number.
+    waiting: usize,
+    dirty: BTreeSet<Prefix>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Mark {
+    ranges: BTreeSet<SelectorId>,
+    holes: BTreeSet<SelectorId>,
+}
+
+/// A record that stands for a cell.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub(super) class: Class,
+    pub(super) group: Group,
+}
+
+/// What has become of a prefix: its class if it is shown now.
+pub(super) type Redrawn = (Prefix, Option<Class>);
+
+impl Classes {
+    pub(super) fn cut(&mut self, id: SelectorId, selector: &Selector) {
+        let Selector::Addresses { prefix, except } = selector else { return };
+        self.mark(*prefix).ranges.insert(id);
+        for hole in except {
+            self.mark(*hole).holes.insert(id);
+        }
+        self.dirty.insert(*prefix);
+    }
+
+    pub(super) fn mend(&mut self, id: SelectorId, selector: &Selector) {
+        let Selector::Addresses { prefix, except } = selector else { return };
+        for marked in std::iter::once(prefix).chain(except) {
+            let Some(mark) = self.marks.get_mut(marked) else { continue };
+            if marked == prefix {
+                mark.ranges.remove(&id);
+            }
+            if except.contains(marked) {
+                mark.holes.remove(&id);
+            }
+            if mark.ranges.is_empty() && mark.holes.is_empty() {
+                self.marks.remove(marked);
+                let lengths = &mut self.lengths[family(*marked)];
+                if let Some(count) = lengths.get_mut(&marked.length()) {
+                    *count -= 1;
+                }
+                lengths.retain(|_, count| *count > 0);
+            }
+        }
+        self.dirty.insert(*prefix);
+    }
+
+    /// The address selectors that match an address.
+    pub(super) fn matching(&self, address: IpAddr) -> Class {
+        let host = Prefix::host(address);
+        self.class(host, host.length())
+    }
+
+    /// The shown prefix that gives an address its group.
+    pub(super) fn shown_for(&self, address: IpAddr) -> Option<(Prefix, &Shown)> {
+        let host = Prefix::host(address);
+        let lengths = (0..=host.length()).rev();
+        lengths
+            .filter_map(|length| Prefix::containing(address, length).ok())
+            .find_map(|prefix| self.shown.get(&prefix).map(|shown| (prefix, shown)))
+    }
+
+    /// Whether a cell waits for a group number.
+    pub(super) fn waits(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// Tries those that wait for a group number again.
+    pub(super) fn soil_waiting(&mut self) {
+        if self.waits() {
+            let waiting = self.shown.iter().filter(|(_, shown)| shown.group == Group::UNKNOWN);
+            self.dirty.extend(waiting.map(|(prefix, _)| *prefix));
+        }
+    }
+
+    /// Notes what a prefix shows now; gives back the group that it showed before.
+    pub(super) fn show(&mut self, prefix: Prefix, shown: Option<Shown>) -> Option<Group> {
+        let waits = |shown: &Shown| usize::from(shown.group == Group::UNKNOWN);
+        self.waiting += shown.as_ref().map_or(0, waits);
+        let old = match shown {
+            Some(shown) => self.shown.insert(prefix, shown),
+            None => self.shown.remove(&prefix),
+        };
+        self.waiting -= old.as_ref().map_or(0, waits);
+        old.map(|old| old.group)
+    }
+
+    /// What a prefix shows.
+    pub(super) fn shown(&self, prefix: Prefix) -> Option<&Shown> {
+        self.shown.get(&prefix)
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Works out anew what is shown inside the ranges that changed: all of it, whether it is different or not. What is no longer
+    /// shown comes first.
+    pub(super) fn redraw(&mut self) -> Vec<Redrawn> {
+        let mut redrawn = Vec::new();
+        let mut done: Option<Prefix> = None;
+        for root in std::mem::take(&mut self.dirty) {
+            // In the order of prefixes whatever lies inside a root comes right after it.
+            if done.is_some_and(|done| done.covers(root)) {
+                continue;
+            }
+            done = Some(root);
+            let now = self.drawn(root);
+            let old = within(&self.shown, root).map(|(prefix, _)| *prefix);
+            redrawn.extend(old.filter(|prefix| !now.contains_key(prefix)).map(|prefix| (prefix, None)));
+            redrawn.extend(now.into_iter().map(|(prefix, class)| (prefix, Some(class))));
+        }
+        redrawn
+    }
+
+    /// What is to be shown inside a range.
+    fn drawn(&self, root: Prefix) -> BTreeMap<Prefix, Class> {
+        let around = root.length().checked_sub(1).map(|length| self.class(root, length)).unwrap_or_default();
+        let mut drawn = BTreeMap::new();
+        let mut path: Vec<(Prefix, Class)> = vec![(Prefix::everything(root.address()), around)];
+        for (prefix, _) in within(&self.marks, root) {
+            while path.len() > 1 && path.last().is_some_and(|(outer, _)| !outer.covers(*prefix)) {
+                path.pop();
+            }
+            let class = self.class(*prefix, prefix.length());
+            if path.last().is_some_and(|(_, outer)| *outer != class) {
+                drawn.insert(*prefix, class.clone());
+            }
+            path.push((*prefix, class));
+        }
+        drawn
+    }
+
+    /// The class of a prefix as the marks of at most `longest` bits around it make it.
+    fn class(&self, prefix: Prefix, longest: u8) -> Class {
+        let mut class = Class::new();
+        let mut holes = Class::new();
+        for (length, _) in self.lengths[family(prefix)].range(..=longest) {
+            let around = Prefix::containing(prefix.address(), *length).ok();
+            if let Some(mark) = around.and_then(|around| self.marks.get(&around)) {
+                class.extend(&mark.ranges);
+                holes.extend(&mark.holes);
+            }
+        }
+        &class - &holes
+    }
+
+    fn mark(&mut self, prefix: Prefix) -> &mut Mark {
+        let count = self.lengths[family(prefix)].entry(prefix.length()).or_default();
+        self.marks.entry(prefix).or_insert_with(|| {
+            *count += 1;
+            Mark::default()
+        })
+    }
+}
+
+fn family(prefix: Prefix) -> usize {
+    usize::from(!prefix.is_ipv4())
+}
+
+/// The entries of a map that lie inside a prefix, itself included.
+fn within<T>(map: &BTreeMap<Prefix, T>, root: Prefix) -> impl Iterator<Item = (&Prefix, &T)> {
+    map.range(root..=Prefix::host(last_address(root)))
+}
