@@ -62,6 +62,14 @@ impl Agent {
         }
     }
 
+    /// Whether it can attach; the error says why not.
+    pub fn status(&self) -> Result<()> {
+        match self.ask(&Request::Status)? {
+            Reply::Done => Ok(()),
+            other => Err(self.refusal("tell the status of", "itself", other)),
+        }
+    }
+
     /// Fails where there is no agent's state: then nobody would ever read it.
     fn leave_word(&self, detach: &Detach) -> io::Result<()> {
         let folder = self.state.join(TOMBSTONES);
@@ -75,7 +83,7 @@ impl Agent {
         fs::rename(new, path)
     }
 
-    fn refusal(&self, operation: &'static str, object: &str, reply: Reply) -> Error {
+    pub(crate) fn refusal(&self, operation: &'static str, object: &str, reply: Reply) -> Error {
         match reply {
             Reply::Refused(refusal) => Error::Refused {
                 socket: self.socket.clone(),

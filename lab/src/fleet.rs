@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -217,12 +217,24 @@ impl Lab {
         self.nodes().try_for_each(|host| host.start())
     }
 
+    /// Waits until every agent says that it can attach.
+    pub fn await_ready(&self, deadline: Duration) -> Result<()> {
+        let end = Instant::now() + deadline;
+        for host in self.nodes() {
+            let agent = host.runtime()?.agent;
+            let what = format!("the agent of {} can attach", host.name());
+            let left = end.saturating_duration_since(Instant::now());
+            self.wait_until(left, &what, || agent.status().map_err(|fault| report(&fault)))?;
+        }
+        Ok(())
+    }
+
     /// Sets the MTU, in bytes, of every link of the underlay.
     pub fn set_mtu(&self, mtu: u32) -> Result<()> {
         let mut underlay = self.underlay();
         underlay.set_mtu(mtu)?;
         underlay.mtu = mtu;
-        Ok(())
+        self.record().amend(|record| record.options.mtu = mtu)
     }
 
     /// How `kubectl` and any other client of Kubernetes reaches the API, as the text of a kubeconfig file. `None`: the tenant
@@ -313,7 +325,7 @@ impl Lab {
             let address = local(self.record().port.unwrap_or(0));
             let listener = TcpListener::bind(address).context("listen at", address)?;
             let address = listener.local_addr().context("listen at", address)?;
-            self.record().port = Some(address.port());
+            self.record().amend(|record| record.port = Some(address.port()))?;
             *held = Some(listener);
         }
         let listener = held.as_ref().expect("it was made above");
@@ -428,7 +440,9 @@ impl Host<'_> {
 
     /// The process of its agent, or of the server on the server's host, if it runs.
     pub fn daemon(&self) -> Option<ProcessId> {
-        self.lab.record().daemons.get(&self.name()).copied().filter(|process| process.alive())
+        // As it is written: another process may have started it.
+        let record = Record::load(&self.lab.name()).ok()?;
+        record.daemons.get(&self.name()).copied().filter(|process| process.alive())
     }
 
     /// Starts its agent, or the server on the server's host, and returns once it answers. Does nothing if it runs.
@@ -454,12 +468,15 @@ impl Host<'_> {
             None
         };
         let child = daemon.start(listener.as_ref())?;
-        if let Some(process) = ProcessId::of(child.id()) {
-            self.lab.record().daemons.insert(self.name(), process);
-        }
+        let process = ProcessId::of(child.id());
         self.reap();
         lock(&self.lab.children).insert(self.name(), child);
-        self.lab.record().save()
+        // One that is over already is found to be so by whoever looks next.
+        process.map_or(Ok(()), |process| {
+            self.lab.record().amend(|record| {
+                record.daemons.insert(self.name(), process);
+            })
+        })
     }
 
     /// Ends its agent, or the server, at once (SIGKILL), as a crash would. Does nothing if it does not run.

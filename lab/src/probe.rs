@@ -99,10 +99,11 @@ fn sweep(probes: &[Probe], limit: Duration) -> Vec<Outcome> {
     let mut flights: Vec<Flight> = probes.iter().map(Flight::launch).collect();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
+        if flights.iter().all(|flight| matches!(flight, Flight::Over(_))) {
+            return flights.into_iter().map(Flight::land).collect();
+        }
         let ready = ready(&flights, left);
-        if ready.is_empty() && left.is_zero()
-            || flights.iter().all(|flight| matches!(flight, Flight::Over(_)))
-        {
+        if ready.is_empty() && left.is_zero() {
             return flights.into_iter().map(Flight::land).collect();
         }
         for index in ready {
@@ -117,8 +118,8 @@ fn ready(flights: &[Flight], limit: Duration) -> Vec<usize> {
     let open = flights.iter().enumerate().filter_map(|(index, flight)| Some((index, flight.waits_for()?)));
     let (indices, mut waited): (Vec<usize>, Vec<PollFd<'_>>) =
         open.map(|(index, (file, events))| (index, PollFd::new(file, events))).unzip();
-    // Rounded up: a wait of 0 ms would spin through the last millisecond.
-    let limit = PollTimeout::try_from(limit + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+    // Rounded up, or the last millisecond would be spun through; 0 stays 0, a last look.
+    let limit = PollTimeout::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
     if poll(&mut waited, limit).is_err() {
         return Vec::new();
     }

@@ -1,5 +1,6 @@
 //! Who reaches whom: a truth table, measured and compared with what is expected.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::panic;
@@ -89,30 +90,66 @@ impl Reach {
     }
 
     /// Whether the table is as expected: `expected(from, to)` says whether `to` answers, itself and nobody else. The
-    /// error is the whole table with the cells that differ.
+    /// error names the cells that differ and shows the table, as far as it fits, of their rows and columns.
     pub fn check(&self, expected: impl Fn(&str, &Target) -> bool) -> Result<(), Mismatch> {
         let mut wrong = Vec::new();
-        for (from, row) in self.sources.iter().zip(&self.rows) {
-            for (to, outcome) in self.targets.iter().zip(row) {
+        let (mut rows, mut columns) = (BTreeSet::new(), BTreeSet::new());
+        for (row, (from, outcomes)) in self.sources.iter().zip(&self.rows).enumerate() {
+            for (column, (to, outcome)) in self.targets.iter().zip(outcomes).enumerate() {
                 let wanted = expected(from, to);
                 let answered = matches!(outcome, Outcome::Answered { .. });
                 if wanted != outcome.answered_by(&to.name) || answered && !wanted {
-                    let wanted = if wanted { "reaches" } else { "does not reach" };
-                    wrong.push(format!("{from} {wanted} {to}, as expected; measured: {outcome}"));
+                    let wanted = if wanted { "reach" } else { "not reach" };
+                    wrong.push(format!("{from} should {wanted} {to}; measured: {outcome}"));
+                    rows.insert(row);
+                    columns.insert(column);
                 }
             }
         }
-        if wrong.is_empty() { Ok(()) } else { Err(Mismatch { wrong, table: self.to_string() }) }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<usize> = rows.into_iter().take(SHOWN_ROWS).collect();
+        let columns: Vec<usize> = columns.into_iter().take(SHOWN_COLUMNS).collect();
+        let count = wrong.len();
+        wrong.truncate(SHOWN_CELLS);
+        Err(Mismatch { count, wrong, table: self.part(&rows, &columns) })
+    }
+
+    /// The cells of these rows and columns as text.
+    fn part(&self, rows: &[usize], columns: &[usize]) -> String {
+        let cell = |row: usize, column: usize| match &self.rows[row][column] {
+            Outcome::Answered { by, .. } if *by == self.targets[column].name => "yes".to_owned(),
+            Outcome::Answered { by, .. } => format!("wrong: {by}"),
+            Outcome::Silent => "no".to_owned(),
+            other => format!("no: {other}"),
+        };
+        let head = columns.iter().map(|column| self.targets[*column].to_string());
+        let mut lines = vec![std::iter::once(String::new()).chain(head).collect::<Vec<_>>()];
+        for row in rows {
+            let cells = columns.iter().map(|column| cell(*row, *column));
+            lines.push(std::iter::once(self.sources[*row].clone()).chain(cells).collect());
+        }
+        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..=columns.len()).map(width).collect();
+        let line = |line: &Vec<String>| {
+            let cells: Vec<String> =
+                line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            format!("{}\n", cells.join("  ").trim_end())
+        };
+        lines.iter().map(line).collect()
     }
 }
 
 /// A truth table that is not as expected. `Debug` prints what `Display` does.
 #[derive(thiserror::Error)]
-#[error("{} of the cells differ:\n{}\n{table}", wrong.len(), wrong.join("\n"))]
+#[error("{count} cells differ, the first are:\n{}\n{table}", wrong.join("\n"))]
 pub struct Mismatch {
-    /// The cells, each with what was expected and what was measured.
+    /// How many cells differ.
+    pub count: usize,
+    /// The first of them, each with what was expected and what was measured.
     pub wrong: Vec<String>,
-    /// The whole table.
+    /// The first rows and columns in which a cell differs.
     pub table: String,
 }
 
@@ -124,31 +161,17 @@ impl fmt::Debug for Mismatch {
 
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cell = |to: &Target, outcome: &Outcome| match outcome {
-            Outcome::Answered { by, .. } if *by == to.name => "yes".to_owned(),
-            Outcome::Answered { by, .. } => format!("wrong: {by}"),
-            Outcome::Silent => "no".to_owned(),
-            other => format!("no: {other}"),
-        };
-        let mut lines = vec![vec![String::new()]];
-        lines[0].extend(self.targets.iter().map(ToString::to_string));
-        for (from, row) in self.sources.iter().zip(&self.rows) {
-            let cells = self.targets.iter().zip(row).map(|(to, outcome)| cell(to, outcome));
-            lines.push(std::iter::once(from.clone()).chain(cells).collect());
-        }
-        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..=self.targets.len()).map(width).collect();
-        for line in &lines {
-            let cells: Vec<String> =
-                line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            writeln!(f, "{}", cells.join("  ").trim_end())?;
-        }
-        Ok(())
+        let (rows, columns): (Vec<_>, Vec<_>) =
+            ((0..self.sources.len()).collect(), (0..self.targets.len()).collect());
+        f.write_str(&self.part(&rows, &columns))
     }
 }
 
 /// Each source has a thread and up to 400 descriptors.
 const SOURCES_AT_ONCE: usize = 16;
+const SHOWN_CELLS: usize = 20;
+const SHOWN_ROWS: usize = 20;
+const SHOWN_COLUMNS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -172,6 +195,18 @@ mod tests {
             let fault = format!("{:?}", reach.check(|_, _| expected).unwrap_err());
             assert!(fault.contains("wrong: thief") && fault.contains("shop:80/TCP v4"), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_large_table_that_differs_is_shown_in_part() {
+        let (reach, to) = table(Outcome::Silent);
+        let targets: Vec<Target> = (0..300).map(|port| Target { port, ..to.clone() }).collect();
+        let reach = Reach { rows: vec![vec![Outcome::Silent; 300]], targets, ..reach };
+        let fault = reach.check(|_, to| to.port != 7).unwrap_err();
+        let text = fault.to_string();
+        assert_eq!(fault.count, 299);
+        assert!(text.contains("web should reach shop:0/TCP v4; measured: silent"), "{text}");
+        assert!(!text.contains("shop:7/TCP") && text.len() < 4000, "{text}");
     }
 
     #[test]

@@ -140,7 +140,8 @@ impl Place {
 impl Own {
     fn enter(&self) -> nix::Result<()> {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC)?;
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        // Its mounts stay its own; what the host unmounts goes here too, so that no container keeps a device busy.
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
         for bind in &self.binds {
             let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
             mount(Some(bind.source.as_c_str()), bind.target.as_c_str(), None::<&str>, flags, None::<&str>)?;

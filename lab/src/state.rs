@@ -52,6 +52,18 @@ impl Record {
         }
     }
 
+    /// Changes what is written, which another process may have changed since it was read, and keeps the outcome.
+    pub(crate) fn amend(&mut self, change: impl FnOnce(&mut Self)) -> Result<()> {
+        let path = folder(&self.options.name);
+        let file = File::open(&path).context("open", path.display())?;
+        let _alone = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, fault)| fault)
+            .context("lock", path.display())?;
+        *self = Self::load(&self.options.name)?;
+        change(self);
+        self.save()
+    }
+
     /// Writes it, whole or not at all.
     pub(crate) fn save(&self) -> Result<()> {
         let path = folder(&self.options.name).join(RECORD);

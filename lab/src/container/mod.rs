@@ -91,7 +91,7 @@ pub enum Sink {
 /// A container as it is recorded for other processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// Its identity on this host, see [`Spec::id`].
+    /// Its identity on this host, see [`identity`].
     pub id: String,
     /// Its first process.
     pub process: ProcessId,
@@ -137,23 +137,27 @@ impl Spec {
         Self { name: name.to_owned(), command, ..Self::default() }
     }
 
-    /// The container's identity on its host: tenant, namespace and name, joined by a sign that none of them can hold.
+    /// See [`identity`].
     pub fn id(&self) -> Result<String> {
-        let part = |part: Option<&str>, kind| {
-            let part = part.unwrap_or("default");
-            let letters = part
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte));
-            let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-            let sound =
-                letters && part.len() <= 63 && ends(part.as_bytes().first()) && ends(part.as_bytes().last());
-            let rule = "at most 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends";
-            if sound { Ok(part.to_owned()) } else { Err(Error::Name { kind, name: part.to_owned(), rule }) }
-        };
-        let tenant = part(self.tenant.as_deref(), "tenant")?;
-        let namespace = part(self.namespace.as_deref(), "namespace")?;
-        Ok(format!("{tenant}_{namespace}_{}", part(Some(&self.name), "container")?))
+        identity(self.tenant.as_deref(), self.namespace.as_deref(), &self.name)
     }
+}
+
+/// A container's identity on its host: tenant, namespace and name (`None`: `default`), joined by a sign that none of them
+/// can hold.
+pub fn identity(tenant: Option<&str>, namespace: Option<&str>, name: &str) -> Result<String> {
+    let part = |kind, part: &str| {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let inner = part.bytes().all(|byte| letter(byte) || b"-.".contains(&byte));
+        let ends = |byte: Option<&u8>| byte.is_some_and(|byte| letter(*byte));
+        let sound =
+            inner && part.len() <= 63 && ends(part.as_bytes().first()) && ends(part.as_bytes().last());
+        let rule = "at most 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends";
+        if sound { Ok(part.to_owned()) } else { Err(Error::Name { kind, name: part.to_owned(), rule }) }
+    };
+    let tenant = part("tenant", tenant.unwrap_or("default"))?;
+    let namespace = part("namespace", namespace.unwrap_or("default"))?;
+    Ok(format!("{tenant}_{namespace}_{}", part("container", name)?))
 }
 
 impl Runtime {
@@ -223,13 +227,8 @@ impl Runtime {
             }
         }
         match self.agent.ask(&Request::Collect(Collect { door: Door::Run, within: None, keep }))? {
-            Reply::Refused(refusal) => Err(Error::Refused {
-                socket: self.agent.socket().to_owned(),
-                operation: "collect",
-                object: "attachments".to_owned(),
-                reason: refusal.to_string(),
-            }),
-            _ => Ok(()),
+            Reply::Done => Ok(()),
+            other => Err(self.agent.refusal("collect", "attachments", other)),
         }
     }
 
