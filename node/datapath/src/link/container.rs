@@ -202,7 +202,8 @@ impl ContainerLink<'_> {
         self.gateways.iter().map(|&gateway| Route { to: Prefix::everything(gateway), gateway, source: None })
     }
 
-    fn pair(&self) -> LinkMessage {
+    /// The creation of both ends at once, each in its namespace.
+    pub(super) fn pair(&self) -> LinkMessage {
         use std::os::fd::{AsFd, AsRawFd};
         let mut inner = end(&self.name, self.mac, self.mtu);
         inner.attributes.push(LinkAttribute::NetNsFd(self.namespace.as_fd().as_raw_fd()));

@@ -113,8 +113,8 @@ impl Links {
     /// Makes the host's own links what the plan says. Changes nothing that is right already; makes a link again only where
     /// it cannot be changed (the overlay's port and modes).
     ///
-    /// Errors: [`Error::Plan`], [`Error::NotOurs`], [`Error::NoDriver`], [`Error::PortTaken`],
-    /// [`Error::RouteTaken`], [`Error::Incapable`] and the kernel's refusals. What was made before an error stays, and a second run goes on from there.
+    /// Errors: [`Error::Plan`], [`Error::NotOurs`], [`Error::NoDriver`], [`Error::PortTaken`], [`Error::RouteTaken`],
+    /// [`Error::Incapable`] and the kernel's refusals. What was made before an error stays; a second run goes on from there.
     pub fn prepare_host(&mut self, plan: &HostPlan) -> Result<Host, Error> {
         let problems = plan.problems();
         if !problems.is_empty() {

@@ -1,8 +1,6 @@
 use std::io;
 use std::time::Instant;
 
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
-
 use super::*;
 
 #[test]
@@ -182,17 +180,8 @@ fn the_inventory_knows_half_made_links_and_none_of_others() {
         ip("link add sl00000005 type veth peer name theirs");
         ip("link add vethabc type veth peer name vethdef");
         // As a process that dies right after the creation leaves it.
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName("sl00000006".to_owned()));
-        message.attributes.push(LinkAttribute::Group(mark::GROUP));
-        let mut peer = LinkMessage::default();
-        peer.attributes.push(LinkAttribute::IfName("inner6".to_owned()));
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ]));
-        links.netlink.create_device(message).unwrap();
-        let inner = fresh();
+        let (other, inner) = (fresh(), fresh());
+        links.netlink.create_device(dual(6, &other).pair()).unwrap();
         links.attach(&dual(7, &inner), content).unwrap();
 
         let held: Vec<(u32, bool)> =
@@ -260,8 +249,12 @@ fn a_check_finds_each_thing_that_is_missing() {
         links.attach(&link, content).unwrap();
         ip("link set sl00000001 down");
         assert_eq!(links.check(&link).unwrap(), [Difference::Down]);
+        ip("link set sl00000001 up");
+        ip_in(&inner, "link set eth0 name eth5");
+        let look_alike = format!("link add eth0 address {} mtu 1450 type veth peer name other", link.mac);
+        ip_in(&inner, &look_alike);
+        assert!(links.check(&link).unwrap().contains(&Difference::NotConnected));
         links.detach(link.id).unwrap();
-        ip_in(&inner, "link add eth0 address 0a:07:0a:01:00:01 mtu 1450 type veth peer name other");
         assert!(links.check(&link).unwrap().contains(&Difference::NoHostEnd));
     });
 }

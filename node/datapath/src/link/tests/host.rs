@@ -128,6 +128,47 @@ fn a_new_plan_changes_what_it_says_and_makes_again_only_what_it_must() {
 }
 
 #[test]
+fn an_overlay_of_another_making_is_made_again_whatever_differs() {
+    for (making, differs) in [
+        ("type veth", "kind"),
+        ("type vxlan external gbp dstport 4788 nolearning udp6zerocsumrx", "port"),
+        ("type vxlan id 9 gbp dstport 4789 nolearning udp6zerocsumrx", "metadata mode"),
+        ("type vxlan external dstport 4789 nolearning udp6zerocsumrx", "group policy extension"),
+        ("type vxlan external gbp dstport 4789 learning udp6zerocsumrx", "learning"),
+        ("type vxlan external gbp dstport 4789 nolearning", "rule on checksums"),
+    ] {
+        alone(|| {
+            ip(&format!("link add sealane.vx group {} {making}", mark::GROUP));
+            let mut links = Links::open().unwrap();
+            let host = links.prepare_host(&plan()).unwrap();
+            assert!(
+                host.changes.contains(&Change::Remade { link: OVERLAY, differs }),
+                "{differs}: {:?}",
+                host.changes
+            );
+            assert_eq!(links.prepare_host(&plan()).unwrap().changes, []);
+        });
+    }
+}
+
+#[test]
+fn a_leg_of_two_ends_that_do_not_belong_together_is_made_again() {
+    alone(|| {
+        for (name, other) in [(LEG_HOST, "x"), (LEG_FABRIC, "y")] {
+            ip(&format!("link add {name} group {} type veth peer name {other}", mark::GROUP));
+        }
+        let mut links = Links::open().unwrap();
+        let host = links.prepare_host(&plan()).unwrap();
+        assert!(
+            host.changes.contains(&Change::Remade { link: LEG_HOST, differs: "other end" }),
+            "{:?}",
+            host.changes
+        );
+        assert_eq!(link_names(), ["lo", "sealane.vx", "sealane0", "sealane1"]);
+    });
+}
+
+#[test]
 fn a_torn_leg_is_made_again() {
     alone(|| {
         let mut links = Links::open().unwrap();
@@ -321,7 +362,7 @@ fn the_uplink_is_the_default_routes_link_or_the_one_that_has_the_address() {
         );
 
         let found = links.uplink(Some("2001:db8:1::7".parse().unwrap())).unwrap();
-        assert_eq!((found.name.as_str(), found.mtu), ("up0", 1401));
+        assert_eq!((found.name.as_str(), found.mtu, found.gateways), ("up0", 1401, vec![]));
         let absent = "192.0.9.9".parse().unwrap();
         assert!(
             matches!(links.uplink(Some(absent)).unwrap_err(), Error::NoSuchAddress { address } if address == absent)

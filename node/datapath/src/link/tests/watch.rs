@@ -25,6 +25,10 @@ fn each_removal_of_ours_is_told_and_none_of_others() {
         let second = links.attach(&dual(2, &two), content).unwrap().host.index;
         ip("link add sl00000003 type veth peer name theirs");
         ip("link del theirs");
+        // A bridge tells of a port that leaves it in the words of a removal.
+        ip("link add bridge0 type bridge");
+        ip("link set sl00000001 master bridge0");
+        ip("link set sl00000001 nomaster");
         links.purge_host().unwrap();
         links.detach(LinkId(1)).unwrap();
         assert_eq!(heard(&mut watch).await, Event::Removed { id: LinkId(1), index: first });
