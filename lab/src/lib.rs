@@ -43,6 +43,6 @@ pub mod wait;
 pub use error::{Error, Result, report};
 pub use fleet::{Host, Lab, Options};
 pub use process_id::ProcessId;
-pub use teardown::down;
+pub use teardown::{down, sweep};
 pub use underlay::{Family, Underlay};
 pub use wait::{Late, wait_until};

@@ -29,6 +29,8 @@ use crate::underlay::NETNS;
 pub(crate) struct Record {
     /// How it was made.
     pub(crate) options: Options,
+    /// The process that removes it; `None` if it is kept.
+    pub(crate) owner: Option<ProcessId>,
     /// The port of the server's API on this machine's 127.0.0.1; `None` without a server.
     pub(crate) port: Option<u16>,
     /// The server and the agents that run, by host.

@@ -33,6 +33,16 @@ pub fn down(lab: &str) -> Result<bool> {
     if faults.is_empty() { Ok(true) } else { Err(Error::Leftover { lab: lab.to_owned(), faults }) }
 }
 
+/// Removes the labs whose owners were killed before they could, and returns their names. Labs that are kept stay, and so does
+/// one that has no record yet, for it may be just in the making.
+pub fn sweep() -> Result<Vec<String>> {
+    let orphaned =
+        |lab: &String| Record::load(lab).is_ok_and(|record| record.owner.is_some_and(|owner| !owner.alive()));
+    let orphans: Vec<String> = state::labs().into_iter().filter(orphaned).collect();
+    orphans.iter().try_for_each(|lab| down(lab).map(drop))?;
+    Ok(orphans)
+}
+
 fn namespaces(lab: &str) -> Vec<PathBuf> {
     let prefix = namespace_prefix(lab);
     let Ok(entries) = fs::read_dir(NETNS) else { return Vec::new() };

@@ -195,7 +195,7 @@ fn what_an_owner_killed_at_any_moment_left_is_removed_by_name() {
                 assert_eq!(answer(&opened), "OK", "the lab outlives its owner");
                 opened.server().restart().unwrap();
                 assert_eq!(answer(&opened), "OK", "whoever comes after can look after it");
-                assert!(lab::down(&name).unwrap());
+                assert_eq!(lab::sweep().unwrap(), [name.as_str()]);
             } else {
                 lab::down(&name).unwrap();
             }
@@ -209,7 +209,8 @@ fn what_an_owner_killed_at_any_moment_left_is_removed_by_name() {
 fn a_lab_that_is_kept_outlives_its_value() {
     apart(|| {
         let name = name();
-        drop(Lab::up(Options::bare(&name, 1)).unwrap().keep());
+        drop(Lab::up(Options::bare(&name, 1)).unwrap().keep().unwrap());
+        assert!(lab::sweep().unwrap().is_empty(), "a lab that is kept has no owner to miss");
         let opened = Lab::open(&name).unwrap();
         assert!(opened.node(1).exec(&["true"]).unwrap().status.success());
         drop(opened);

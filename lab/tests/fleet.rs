@@ -196,6 +196,21 @@ fn a_server_that_accepts_and_says_nothing_is_mute_not_reached() {
 }
 
 #[test]
+fn a_lab_and_its_containers_can_be_used_from_many_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Lab>();
+    shared::<lab::container::Container>();
+    apart(|| {
+        let lab = Lab::up(Options::bare(&name(), 4)).unwrap();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = lab.nodes().map(|host| scope.spawn(move || host.exec(&["true"]))).collect();
+            assert!(threads.into_iter().all(|thread| thread.join().unwrap().unwrap().status.success()));
+        });
+        assert!(lab::sweep().unwrap().is_empty(), "the owner lives");
+    });
+}
+
+#[test]
 fn a_test_that_panics_leaves_nothing() {
     apart(|| {
         let name = name();

@@ -11,8 +11,10 @@
 
 mod background;
 mod remains;
+mod spec;
 
-use std::collections::BTreeMap;
+pub use spec::{Sink, Spec, identity};
+
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
@@ -22,8 +24,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use record::door::{Attach, Attached, Collect, Door, Publish, Reply, Request};
-use record::{Labels, NamedPort};
+use record::door::{Attached, Collect, Door, Reply, Request};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +35,7 @@ use crate::link::Links;
 use crate::namespace::Namespace;
 use crate::process_id::ProcessId;
 use crate::signal::Caught;
-use crate::spawn::{Bind, Place};
+use crate::spawn::Place;
 
 use remains::Remains;
 
@@ -47,45 +48,6 @@ pub struct Runtime {
     pub state: PathBuf,
     /// A group for each container; made if missing.
     pub cgroup: Cgroup,
-}
-
-/// What to run, and as which endpoint.
-#[derive(Clone, Debug, Default)]
-pub struct Spec {
-    /// The tenant; `None`: `default`.
-    pub tenant: Option<String>,
-    /// The namespace; `None`: `default`.
-    pub namespace: Option<String>,
-    /// The endpoint's name, and the container's host name.
-    pub name: String,
-    /// The virtual network; `None`: the namespace's.
-    pub network: Option<String>,
-    /// The endpoint's labels.
-    pub labels: Labels,
-    /// Its named ports.
-    pub ports: Vec<NamedPort>,
-    /// Addresses it must have; empty: any of the network's.
-    pub addresses: Vec<IpAddr>,
-    /// Ports of the host that lead to it.
-    pub publish: Vec<Publish>,
-    /// The program and its arguments.
-    pub command: Vec<String>,
-    /// Variables beside the caller's own.
-    pub environment: BTreeMap<String, String>,
-    /// Files of the host that it sees elsewhere.
-    pub binds: Vec<Bind>,
-    /// Where its output goes.
-    pub output: Sink,
-}
-
-/// Where a container's output goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Sink {
-    /// The caller's terminal or pipes, input too.
-    Inherit,
-    /// The end of the container's log, [`Record::log`]; no input.
-    #[default]
-    Log,
 }
 
 /// A container as it is recorded for other processes.
@@ -130,36 +92,6 @@ impl Drop for Reaped {
     }
 }
 
-impl Spec {
-    /// An endpoint of the default tenant and namespace that sleeps until it is stopped.
-    pub fn idle(name: &str) -> Self {
-        let command = ["sleep", "infinity"].map(str::to_owned).to_vec();
-        Self { name: name.to_owned(), command, ..Self::default() }
-    }
-
-    /// See [`identity`].
-    pub fn id(&self) -> Result<String> {
-        identity(self.tenant.as_deref(), self.namespace.as_deref(), &self.name)
-    }
-}
-
-/// A container's identity on its host: tenant, namespace and name (`None`: `default`), joined by a sign that none of them
-/// can hold.
-pub fn identity(tenant: Option<&str>, namespace: Option<&str>, name: &str) -> Result<String> {
-    let part = |kind, part: &str| {
-        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let inner = part.bytes().all(|byte| letter(byte) || b"-.".contains(&byte));
-        let ends = |byte: Option<&u8>| byte.is_some_and(|byte| letter(*byte));
-        let sound =
-            inner && part.len() <= 63 && ends(part.as_bytes().first()) && ends(part.as_bytes().last());
-        let rule = "at most 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends";
-        if sound { Ok(part.to_owned()) } else { Err(Error::Name { kind, name: part.to_owned(), rule }) }
-    };
-    let tenant = part("tenant", tenant.unwrap_or("default"))?;
-    let namespace = part("namespace", namespace.unwrap_or("default"))?;
-    Ok(format!("{tenant}_{namespace}_{}", part("container", name)?))
-}
-
 impl Runtime {
     /// Starts a container and returns when its program runs.
     pub fn start(&self, spec: &Spec) -> Result<Container> {
@@ -168,7 +100,7 @@ impl Runtime {
         let namespace = Namespace::create(&remains.namespace())?;
         namespace.enter(|| Links::open()?.up("lo"))??;
         remains.will_attach();
-        let attached = self.agent.attach(&request(spec, &id, namespace.path()))?;
+        let attached = self.agent.attach(&spec.attach(&id, namespace.path()))?;
         let log = self.log(&id);
         let child = self.spawn(spec, &namespace, &remains, &log)?;
         let process = ProcessId::of(child.id());
@@ -345,24 +277,6 @@ impl Record {
 pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
-}
-
-fn request(spec: &Spec, id: &str, netns: &Path) -> Attach {
-    Attach {
-        door: Door::Run,
-        tenant: spec.tenant.clone(),
-        namespace: spec.namespace.clone(),
-        name: spec.name.clone(),
-        network: spec.network.clone(),
-        labels: spec.labels.clone(),
-        ports: spec.ports.clone(),
-        netns: netns.to_owned(),
-        interface: INTERFACE.to_owned(),
-        container: id.to_owned(),
-        addresses: spec.addresses.clone(),
-        mac: None,
-        publish: spec.publish.clone(),
-    }
 }
 
 /// The name of a container's interface.
