@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* Hook: ingress of the fabric's end of the host leg. What the host's stack sends to containers, by their shadow addresses. */
+
+/* Finds the endpoint behind the shadow address and how the flow looks inside. 0, or the reason to drop. */
+__noinline int host_find(struct packet *p)
+{
+	struct shadowed *shadowed;
+	struct translation *t;
+	struct network *network;
+
+	if (!p)
+		return DROP_ROUTE_UNKNOWN;
+	shadowed = bpf_map_lookup_elem(&endpoints_by_shadow, &p->wire.destination);
+	if (!shadowed)
+		return DROP_ROUTE_UNKNOWN;
+	p->vni = shadowed->place.vni;
+	p->inside.destination = shadowed->place.address;
+	network = bpf_map_lookup_elem(&networks, &p->vni);
+	if (!network)
+		return DROP_NETWORK_UNKNOWN;
+	p->exit = EXIT_LEG;
+	p->source_vni = p->vni;
+	outside_from_wire(p);
+	t = bpf_map_lookup_elem(&translations, &p->outside);
+	if (t) {
+		nat_inward(p, t);
+	} else {
+		p->gateway_source = 1;
+		p->inside.source = *network_gateway(network, p->ipv6);
+		if (!address_is_set(&p->inside.source))
+			return DROP_ROUTE_UNKNOWN;
+	}
+	p->source_group = GROUP_HOST;
+	p->sides = SIDE_INGRESS;
+	return uplink_find_endpoint(p);
+}
+
+static __always_inline int host_forward(struct __sk_buff *skb, struct packet *p, struct packet *quoted)
+{
+	int reason;
+
+	if (p->is_icmp_error) {
+		reason = icmp_inward(skb, p, quoted);
+		reason = reason ? reason : uplink_find_endpoint(p);
+		return reason ? packet_drop(p, reason) : endpoint_deliver(skb, p);
+	}
+	reason = host_find(p);
+	if (!reason)
+		reason = flow_admit(p);
+	if (!reason)
+		reason = nat_rewrite(skb, p, &p->inside);
+	return reason ? packet_drop(p, reason) : endpoint_deliver(skb, p);
+}
+
+SEC("tc")
+int from_host(struct __sk_buff *skb)
+{
+	struct scratch *scratch = packet_begin(skb);
+	struct packet *p;
+	int reason;
+
+	if (!scratch)
+		return TC_ACT_SHOT;
+	p = &scratch->packet;
+	reason = packet_parse(skb, p);
+	if (reason)
+		return packet_drop(p, reason);
+	if (p->ethertype == ETH_P_ARP)
+		return neighbor_answer_arp(skb, p, NULL);
+	if (neighbor_is_solicitation(p)) {
+		struct address any = {};
+
+		return neighbor_answer_nd(skb, p, &any);
+	}
+	if (address_is_multicast(&p->wire.destination, p->ipv6))
+		return packet_drop(p, DROP_MULTICAST_UNSUPPORTED);
+	reason = fragment_resolve(p);
+	if (reason)
+		return packet_drop(p, reason);
+	return host_forward(skb, p, &scratch->embedded);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* Hook: ingress of an uplink. Answers from the world, and clients of published ports; all else is the host's and untouched. */
+
+#define UPLINK_NOT_OURS TC_ACT_UNSPEC
+
+/* Sets what a packet for the endpoint of p->inside.destination needs. 0, or the reason to drop. */
+static __always_inline int uplink_find_endpoint(struct packet *p)
+{
+	struct network *network = bpf_map_lookup_elem(&networks, &p->vni);
+	struct place place = { .vni = p->vni, .address = p->inside.destination };
+	struct resident *resident = bpf_map_lookup_elem(&endpoints_by_address, &place);
+
+	if (!network)
+		return DROP_NETWORK_UNKNOWN;
+	p->tenant = network->tenant;
+	p->network_flags = network_flags(network, p->generation);
+	if (!resident || !resident->link)
+		return DROP_ROUTE_UNKNOWN;
+	return route_to_resident(p, resident);
+}
+
+static __always_inline void outside_from_wire(struct packet *p)
+{
+	p->outside.ours = p->wire.destination;
+	p->outside.our_port = p->wire.destination_port;
+	p->outside.theirs = p->wire.source;
+	p->outside.their_port = p->wire.source_port;
+	p->outside.protocol = p->protocol;
+}
+
+static __always_inline struct published *published_find(const struct packet *p)
+{
+	struct config *settings = config_read();
+	struct published_key key = { .address = p->wire.destination, .port = p->wire.destination_port, .protocol = p->protocol };
+	struct published *found = bpf_map_lookup_elem(&published, &key);
+
+	if (found || !settings)
+		return found;
+	if (!address_equal(&key.address, p->ipv6 ? &settings->underlay6 : &settings->underlay4))
+		return NULL;
+	key.address.word[3] = 0;
+	key.address.word[0] = 0;
+	key.address.word[1] = 0;
+	if (p->ipv6)
+		key.address.word[2] = 0;
+	return bpf_map_lookup_elem(&published, &key);
+}
+
+/* A client of a published port begins a flow. 0, or the reason to drop. */
+__noinline int uplink_begin(struct packet *p)
+{
+	struct published *service;
+	struct network *network;
+	int reason;
+
+	if (!p)
+		return DROP_PORT_UNPUBLISHED;
+	service = published_find(p);
+	if (!service)
+		return DROP_PORT_UNPUBLISHED;
+	p->vni = service->place.vni;
+	p->inside.destination = service->place.address;
+	p->inside.destination_port = service->port;
+	reason = uplink_find_endpoint(p);
+	network = bpf_map_lookup_elem(&networks, &p->vni);
+	if (reason || !network)
+		return reason ? reason : DROP_NETWORK_UNKNOWN;
+	p->source_group = policy_class(p->tenant, &p->wire.source, p->generation);
+	p->source_vni = 0;
+	p->sides = SIDE_INGRESS;
+	p->exit = EXIT_UPLINK;
+	if (route_is_inside(p->vni, &p->wire.source)) {
+		p->inside.source = *network_gateway(network, p->ipv6);
+		p->source_vni = p->vni;
+		p->gateway_source = 1;
+	}
+	return flow_admit(p);
+}
+
+/* Whether the packet is the fabric's: an answer to a translated flow or a published port's. Fills p->inside accordingly. */
+static __always_inline int uplink_is_ours(struct packet *p, int *known)
+{
+	struct translation *t = bpf_map_lookup_elem(&translations, &p->outside);
+
+	*known = t != NULL;
+	if (t) {
+		nat_inward(p, t);
+		return 1;
+	}
+	return published_find(p) != NULL;
+}
+
+SEC("tc")
+int from_uplink(struct __sk_buff *skb)
+{
+	struct scratch *scratch = packet_begin(skb);
+	struct packet *p;
+	int reason, known;
+
+	if (!scratch)
+		return UPLINK_NOT_OURS;
+	p = &scratch->packet;
+	if (packet_parse(skb, p) || p->ethertype == ETH_P_ARP || fragment_resolve(p))
+		return UPLINK_NOT_OURS;
+	if (p->is_icmp_error) {
+		if (icmp_inward(skb, p, &scratch->embedded))
+			return UPLINK_NOT_OURS;
+		reason = uplink_find_endpoint(p);
+		return reason ? packet_drop(p, reason) : endpoint_deliver(skb, p);
+	}
+	outside_from_wire(p);
+	if (!uplink_is_ours(p, &known))
+		return UPLINK_NOT_OURS;
+	if (known) {
+		reason = uplink_find_endpoint(p);
+		/* The end's network is the flow's, not what the route says of a destination. */
+		reason = reason ? reason : flow_admit(p);
+	} else {
+		reason = uplink_begin(p);
+	}
+	if (!reason)
+		reason = nat_rewrite(skb, p, &p->inside);
+	return reason ? packet_drop(p, reason) : endpoint_deliver(skb, p);
+}

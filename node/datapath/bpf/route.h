@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Where a destination lies: endpoints of this node by exact match first, then the longest route, then the world.
+ */
+#ifndef SEALANE_ROUTE_H
+#define SEALANE_ROUTE_H
+
+#include "packet.h"
+
+static __always_inline struct route *route_longest(__u32 vni, const struct address *address)
+{
+	struct route_key key = { .length = 160, .place = { .vni = vni, .address = *address } };
+
+	return bpf_map_lookup_elem(&routes, &key);
+}
+
+static __always_inline __u32 network_flags(const struct network *n, __u32 generation)
+{
+	return generation >= n->since ? n->flags_new : n->flags_old;
+}
+
+static __always_inline const struct address *network_gateway(const struct network *n, int ipv6)
+{
+	return ipv6 ? &n->gateway6 : &n->gateway4;
+}
+
+/* Whether the address lies in the network's own subnets, held by anybody or not. */
+static __always_inline int route_is_inside(__u32 vni, const struct address *address)
+{
+	return route_longest(vni, address) != NULL;
+}
+
+static __always_inline int route_to_resident(struct packet *p, const struct resident *r)
+{
+	p->target = TARGET_LOCAL;
+	p->target_link = r->link;
+	__builtin_memcpy(p->target_mac, r->mac, sizeof(p->target_mac));
+	p->destination_group = r->group;
+	p->destination_vni = p->vni;
+	return 0;
+}
+
+static __always_inline int route_outside(struct packet *p, const struct config *settings)
+{
+	const struct address *own = p->ipv6 ? &settings->underlay6 : &settings->underlay4;
+
+	p->destination_vni = 0;
+	if (!(p->network_flags & NETWORK_EGRESS))
+		return DROP_EGRESS_OFF;
+	if (settings->leg_host_link && address_is_set(own) && address_equal(&p->inside.destination, own)) {
+		p->target = TARGET_HOST;
+		p->destination_group = GROUP_HOST;
+		p->exit = EXIT_LEG;
+	} else {
+		p->target = TARGET_WORLD;
+		p->exit = EXIT_UPLINK;
+	}
+	p->sides = SIDE_EGRESS;
+	return 0;
+}
+
+/*
+ * Finds p->target for p->inside.destination in network p->vni, with what is known of its group and which sides of policy
+ * are judged here. The network must be one that this node holds. 0, or the reason why there is no way.
+ */
+__noinline int route_find(struct packet *p)
+{
+	struct config *settings = config_read();
+	struct place place = {};
+	struct network *network;
+	struct resident *resident;
+	struct route *route;
+
+	if (!p || !settings)
+		return DROP_ROUTE_UNKNOWN;
+	network = bpf_map_lookup_elem(&networks, &p->vni);
+	if (!network)
+		return DROP_NETWORK_UNKNOWN;
+	p->network_flags = network_flags(network, p->generation);
+	p->source_vni = p->vni;
+	p->destination_vni = p->vni;
+	place.vni = p->vni;
+	place.address = p->inside.destination;
+	resident = bpf_map_lookup_elem(&endpoints_by_address, &place);
+	if (resident && !resident->link) {
+		p->target = TARGET_GATEWAY;
+		p->destination_group = GROUP_GATEWAY;
+		return 0;
+	}
+	if (resident) {
+		p->sides = SIDE_EGRESS | SIDE_INGRESS;
+		return route_to_resident(p, resident);
+	}
+	route = route_longest(p->vni, &p->inside.destination);
+	if (!route)
+		return route_outside(p, settings);
+	if (!(route->kind & ROUTE_NODE) || route->node == settings->node)
+		return DROP_ROUTE_UNKNOWN;
+	p->target = TARGET_NODE;
+	p->target_node = route->node;
+	return 0;
+}
+
+#endif
