@@ -17,6 +17,24 @@
 //! machine that a lab could leave behind).
 //! Promises: the caller's own namespaces never change; a lab that goes, by `down`, by drop or by a panic, leaves nothing;
 //! what an owner that was killed left is found by the lab's name and removed.
+//!
+//! ```no_run
+//! # use std::{path::Path, time::Duration};
+//! # use lab::{Lab, Options, container::Spec, echo::{Echo, Listen}, reach::{Reach, Source, Target}};
+//! # fn main() -> lab::Result<()> {
+//! let lab = Lab::up(Options::running("demo", 2, Path::new("/usr/bin/sealane")))?;
+//! lab.await_ready(Duration::from_secs(20))?;
+//! let web = lab.node(1).run(&Spec::idle("web"))?;
+//! let db = lab.node(2).run(&Spec { labels: [("app".into(), "db".into())].into(), ..Spec::idle("db") })?;
+//! let _echo = Echo::start(db.namespace(), "db", &[Listen::tcp(5432)])?;
+//! let sources = [Source { name: "web".into(), namespace: web.namespace().clone() }];
+//! let address = db.address(true).expect("the default network has IPv4");
+//! let targets = [Target { name: "db".into(), address, protocol: record::Protocol::Tcp, port: 5432 }];
+//! let reach = Reach::measure(&sources, &targets, Duration::from_millis(500))?;
+//! reach.check(|from, to| (from, to.port) == ("web", 5432)).expect("policy lets web reach db");
+//! # Ok(())
+//! # }
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cgroup;

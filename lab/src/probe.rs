@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -15,6 +16,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockopt, socket, sockopt::SocketError,
 };
 use record::Protocol;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::echo;
 use crate::error::Result;
@@ -61,9 +63,8 @@ impl Probe {
     /// Sends all of them from `namespace` at once and gives each at most `limit`. The outcomes are in the same order. A TCP
     /// handshake is tried again by the kernel after a second; a datagram is sent once.
     pub fn send(probes: &[Self], namespace: &Namespace, limit: Duration) -> Result<Vec<Outcome>> {
-        // Descriptors are a process's scarce good: so many at a time.
         let sweep = |probes: &[Self]| namespace.enter(|| sweep(probes, limit));
-        let parts: Result<Vec<Vec<Outcome>>> = probes.chunks(AT_ONCE).map(sweep).collect();
+        let parts: Result<Vec<Vec<Outcome>>> = probes.chunks(at_once()).map(sweep).collect();
         Ok(parts?.concat())
     }
 }
@@ -217,5 +218,24 @@ fn asked(to: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-const AT_ONCE: usize = 400;
+/// How many probes of one source wait together: descriptors are scarce, so this process takes as many as it may have.
+fn at_once() -> usize {
+    static AT_ONCE: OnceLock<usize> = OnceLock::new();
+    *AT_ONCE.get_or_init(|| {
+        let limit = getrlimit(Resource::Nofile);
+        let wanted = limit.maximum.unwrap_or(MOST).min(MOST).max(limit.current.unwrap_or(MOST));
+        // Refused, it does with what it has.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+        let allowed = getrlimit(Resource::Nofile).current.unwrap_or(MOST);
+        let each = allowed.saturating_sub(OTHERS) / SOURCES_AT_ONCE as u64;
+        usize::try_from(each).unwrap_or(usize::MAX).clamp(16, 400)
+    })
+}
+
+/// How many sources of a truth table probe at the same time.
+pub(crate) const SOURCES_AT_ONCE: usize = 16;
+/// The most descriptors that are asked for.
+const MOST: u64 = 16384;
+/// Descriptors that the rest of the process may need.
+const OTHERS: u64 = 256;
 const LONGEST: usize = 512;

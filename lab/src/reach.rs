@@ -11,7 +11,7 @@ use record::Protocol;
 
 use crate::error::Result;
 use crate::namespace::Namespace;
-use crate::probe::{Outcome, Probe};
+use crate::probe::{Outcome, Probe, SOURCES_AT_ONCE};
 
 /// A row: somebody who probes.
 #[derive(Clone, Debug)]
@@ -167,8 +167,6 @@ impl fmt::Display for Reach {
     }
 }
 
-/// Each source has a thread and up to 400 descriptors.
-const SOURCES_AT_ONCE: usize = 16;
 const SHOWN_CELLS: usize = 20;
 const SHOWN_ROWS: usize = 20;
 const SHOWN_COLUMNS: usize = 8;

@@ -100,27 +100,32 @@ pub(crate) fn check_name(lab: &str) -> Result<()> {
     Err(Error::Name { kind: "lab", name: lab.to_owned(), rule: "1 to 24 of a-z and 0-9" })
 }
 
-/// Takes the lab's name and makes its folder, control group and BPF file system.
+/// Takes the lab's name by making its folder; whoever has it already keeps it.
 pub(crate) fn claim(lab: &str) -> Result<()> {
+    let _alone = alone()?;
     let path = folder(lab);
+    fs::create_dir_all(LABS).context("make", LABS)?;
+    match fs::create_dir(&path) {
+        Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {
+            let remedy = "remove it with `sealane lab down`, or take another name";
+            Err(Error::Exists { kind: "lab", name: lab.to_owned(), remedy })
+        }
+        made => made.context("make", path.display()),
+    }
+}
+
+/// Makes what a lab needs besides its folder: its control group, its BPF file system, the folder of namespaces.
+pub(crate) fn furnish(lab: &str) -> Result<()> {
     {
         let _alone = alone()?;
-        fs::create_dir_all(LABS).context("make", LABS)?;
-        match fs::create_dir(&path) {
-            Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {
-                let remedy = "remove it with `sealane lab down`, or take another name";
-                return Err(Error::Exists { kind: "lab", name: lab.to_owned(), remedy });
-            }
-            made => made.context("make", path.display())?,
-        }
         share_namespaces()?;
         cgroup(lab)?.create()?;
     }
     let pins = pins(lab);
     fs::create_dir(&pins).context("make", pins.display())?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("bpf"), &pins, Some("bpf"), flags, Some("mode=0700"))
-        .context("mount a BPF file system at", pins.display())
+    let mounted = mount(Some("bpf"), &pins, Some("bpf"), flags, Some("mode=0700"));
+    mounted.context("mount a BPF file system at", pins.display())
 }
 
 /// Removes what all labs share, if this was the last of them.

@@ -19,7 +19,8 @@ pub fn down(lab: &str) -> Result<bool> {
     let cgroup = state::cgroup(lab)?;
     let namespaces = namespaces(lab);
     if !folder.exists() && !cgroup.exists() && namespaces.is_empty() {
-        return Ok(false);
+        // Whoever made the lab may have been killed between its folder and the one above.
+        return state::release().map(|()| false);
     }
     let mut steps = vec![cgroup.kill(), end_recorded(lab), Mount::remove_below(&folder)];
     steps.extend(namespaces.iter().map(|path| Namespace::remove(path)));

@@ -104,7 +104,7 @@ fn a_lab_of_one_family_has_no_address_of_the_other() {
 }
 
 #[test]
-fn the_underlay_carries_what_its_mtu_says_and_no_more() {
+fn every_host_has_the_mtu_that_was_asked_for() {
     apart(|| {
         let lab = Lab::up(Options { mtu: 1400, ..Options::bare(&name(), 2) }).unwrap();
         let mtu = |host: Host<'_>| {

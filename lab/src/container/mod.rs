@@ -7,7 +7,8 @@
 //!
 //! Promises: the process runs no instruction before the attach was answered; whatever fails on the way, what was made
 //! is removed; a runner that was killed leaves a folder whose lock is free, and [`Runtime::sweep`] removes what belongs to it.
-//! Knows nothing of labs: `sealane run` on a real host is this.
+//! Knows nothing of labs: `sealane run` on a real host is this. It sets networks apart, not privileges: the program runs as
+//! the caller, with the host's files and process numbers.
 
 mod background;
 mod remains;
@@ -93,6 +94,12 @@ impl Drop for Reaped {
 }
 
 impl Runtime {
+    /// That of a real host: records in `/run/sealane/containers`, control groups below `sealane`.
+    pub fn of_this_host(agent: Agent) -> Result<Self> {
+        let cgroup = Cgroup::root()?.child("sealane").child("containers");
+        Ok(Self { agent, state: PathBuf::from("/run/sealane/containers"), cgroup })
+    }
+
     /// Starts a container and returns when its program runs.
     pub fn start(&self, spec: &Spec) -> Result<Container> {
         let id = spec.id()?;
@@ -268,7 +275,7 @@ impl Record {
     /// A command that will run inside the container.
     pub fn command(&self, program: &str) -> Result<Command> {
         let mut command = Command::new(program);
-        Place::default().cgroup(&Cgroup::of(self.process)?)?.beside(self.process)?.apply(&mut command);
+        Place::default().beside(self.process)?.cgroup(&Cgroup::of(self.process)?)?.apply(&mut command);
         Ok(command)
     }
 }

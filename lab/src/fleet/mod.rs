@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::{self};
+use crate::container;
 use crate::error::{Context, Error, Result, report};
 use crate::link::Links;
-use crate::process::{self};
+use crate::process;
 use crate::process_id::ProcessId;
 use crate::state::{self, Record};
 use crate::teardown;
@@ -29,7 +29,8 @@ use crate::wait::{Late, Look, wait_until};
 pub struct Options {
     /// Its name: 1 to 24 of a–z and 0–9, unique on the machine.
     pub name: String,
-    /// How many hosts.
+    /// How many hosts. The neighbours of all namespaces of a machine share one table
+    /// (`net.ipv4.neigh.default.gc_thresh3`, 1024 by default): where more than 30 hosts all talk to one another, raise it.
     pub nodes: u16,
     /// The underlay's address families.
     pub family: Family,
@@ -92,17 +93,11 @@ impl Lab {
             let rule = "a lab has at most 4000 hosts";
             return Err(Error::Name { kind: "number of hosts", name: options.nodes.to_string(), rule });
         }
-        state::claim(&options.name).inspect_err(|fault| {
-            if !matches!(fault, Error::Exists { .. }) {
-                // The first fault is the one to tell.
-                let _ = teardown::down(&options.name);
-            }
-        })?;
+        state::claim(&options.name)?;
         let start = options.start && options.binary.is_some();
-        let lab = Self::new(
-            Record { options, owner: Some(ProcessId::own()), port: None, daemons: BTreeMap::new() },
-            true,
-        );
+        let owner = Some(ProcessId::own());
+        // From here on a fault drops the lab, which removes it.
+        let lab = Self::new(Record { options, owner, port: None, daemons: BTreeMap::new() }, true);
         lab.build()?;
         if start {
             lab.start()?;
@@ -307,6 +302,7 @@ impl Lab {
     fn build(&self) -> Result<()> {
         // First of all, so that what follows can be found by others.
         self.record().save()?;
+        state::furnish(&self.name())?;
         self.underlay().build()?;
         let members = self.underlay().members.clone();
         members.into_iter().try_for_each(|member| Host { lab: self, member }.prepare())

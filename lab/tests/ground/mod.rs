@@ -22,6 +22,8 @@ pub(crate) fn apart<T: Send>(test: impl FnOnce() -> T + Send) -> T {
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
         mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
+        // As hosts with systemd have it, where what a lab mounts would spread.
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none).unwrap();
         Links::open().unwrap().up("lo").unwrap();
         test()
     };
