@@ -73,6 +73,8 @@ fn what_was_altered_is_set_right_and_nothing_else() {
         ip("neigh del 169.254.94.161 dev sealane0");
         ip("route del 100.64.0.0/10");
         ip("addr add 192.0.2.9/24 dev sealane0");
+        ip("route add 198.51.100.0/24 via 169.254.94.161 dev sealane0 onlink");
+        ip("neigh add 192.0.2.5 lladdr 02:00:00:00:00:05 dev sealane0");
         std::fs::write("/proc/sys/net/ipv6/conf/sealane0/accept_ra", "1").unwrap();
         ip("link add bystander type veth peer name bystander2");
 
@@ -87,6 +89,8 @@ fn what_was_altered_is_set_right_and_nothing_else() {
                 "sealane0: added neighbour 169.254.94.161 at 02:5e:a1:00:00:11",
                 "sealane0: added route 100.64.0.0/10 via 169.254.94.161 from 100.64.0.1",
                 "sealane0: removed address 192.0.2.9/24",
+                "sealane0: removed neighbour 192.0.2.5 at 02:00:00:00:00:05",
+                "sealane0: removed route 198.51.100.0/24 via 169.254.94.161",
                 "sealane1: mtu 1430",
             ]
         );
