@@ -1,1 +1,46 @@
-//! See the crate's description.
+//! The Kubernetes-shaped REST API, so that `kubectl` and every Kubernetes client drive Sealane.
+//!
+//! Owns: paths, discovery, verbs, forms ([`serve()`], [`Api`]), the one [`authorize`] and the one [`Audit`] sink, and the
+//! [`Admission`] hook by which the server joins in. What documents mean is `intent`'s, where they are kept is `store`'s.
+//!
+//! ```text
+//!     listen -> server (target, authorize, query) -> read | watch | write | remove -> store
+//!                                                                |
+//!                                     document, merge -> intent -> admission
+//! ```
+//!
+//! Promises: every request passes `authorize`; every write and every refusal is noted; a body is bounded in size and depth;
+//! every refusal is a `Status` with code, reason and all that is wrong.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod access;
+mod admission;
+mod audit;
+mod discovery;
+mod document;
+mod jsonpath;
+mod listen;
+mod merge;
+mod openapi;
+mod parent;
+mod protobuf;
+mod query;
+mod read;
+mod reap;
+mod remove;
+mod selector;
+mod serve;
+mod server;
+mod status;
+mod target;
+mod view;
+mod watch;
+mod write;
+
+pub use access::{Access, Deed, Rights, Verb, Who, authorize};
+pub use admission::{Admission, AdmitAll, Objection, Proposal};
+pub use audit::{Audit, AuditEvent, AuditFile, NoAudit};
+pub use listen::{ListenError, Listener};
+pub use serve::serve;
+pub use server::{Api, Settings};
+pub use status::{Reason, Refusal};

@@ -1,0 +1,125 @@
+//! What the API of a tenant offers, in the documents that clients look for.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use intent::Kind;
+
+use crate::status::Refusal;
+use crate::target::{Discovery, kinds_of};
+
+/// The document. Errors: 404 for a group or version that is not offered.
+pub(crate) fn document(tenant: &str, wanted: &Discovery) -> Result<Value, Refusal> {
+    match wanted {
+        Discovery::Paths => Ok(paths(tenant)),
+        Discovery::CoreVersions => {
+            Ok(json!({ "kind": "APIVersions", "apiVersion": "v1", "versions": core(tenant) }))
+        }
+        Discovery::Groups => {
+            let groups: Vec<_> =
+                versions(tenant).iter().map(|(group, versions)| described(group, versions)).collect();
+            Ok(json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups }))
+        }
+        Discovery::Group(group) => {
+            let versions = versions(tenant);
+            let found = versions.get(group.as_str()).ok_or_else(Refusal::no_such_path)?;
+            let mut described = described(group, found);
+            described["kind"] = json!("APIGroup");
+            described["apiVersion"] = json!("v1");
+            Ok(described)
+        }
+        Discovery::Resources { group, version } => resources(tenant, group, version),
+        Discovery::OpenApiIndex | Discovery::OpenApi { .. } => Err(Refusal::no_such_path()),
+    }
+}
+
+/// `/version`: the Kubernetes release whose API conventions are followed, and this release beside it.
+pub(crate) fn version() -> Value {
+    json!({
+        "major": "1", "minor": "32", "gitVersion": format!("v1.32.0+sealane.{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    })
+}
+
+/// The kinds of a group and version that the tenant's API offers.
+pub(crate) fn kinds(tenant: &str, group: &str, version: &str) -> Vec<Kind> {
+    let fits = |kind: &Kind| kind.descriptor().group == group && kind.descriptor().version == version;
+    kinds_of(tenant).filter(fits).collect()
+}
+
+/// Each group, the core group apart, with its versions.
+pub(crate) fn versions(tenant: &str) -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for known in kinds_of(tenant).map(Kind::descriptor).filter(|known| !known.group.is_empty()) {
+        let versions = groups.entry(known.group).or_default();
+        if !versions.contains(&known.version) {
+            versions.push(known.version);
+        }
+    }
+    groups
+}
+
+/// The versions of the core group.
+pub(crate) fn core(tenant: &str) -> Vec<&'static str> {
+    if kinds(tenant, "", "v1").is_empty() { Vec::new() } else { vec!["v1"] }
+}
+
+fn described(group: &str, versions: &[&str]) -> Value {
+    let versions: Vec<_> = versions
+        .iter()
+        .map(|version| json!({ "groupVersion": format!("{group}/{version}"), "version": version }))
+        .collect();
+    json!({ "name": group, "versions": versions, "preferredVersion": versions[0] })
+}
+
+fn paths(tenant: &str) -> Value {
+    let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
+    paths.extend(core(tenant).iter().map(|version| format!("/api/{version}")));
+    for (group, versions) in versions(tenant) {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+    }
+    paths.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    json!({ "paths": paths })
+}
+
+fn resources(tenant: &str, group: &str, version: &str) -> Result<Value, Refusal> {
+    let kinds = kinds(tenant, group, version);
+    let Some(first) = kinds.first() else { return Err(Refusal::no_such_path()) };
+    let group_version = first.descriptor().api_version();
+    let resources: Vec<_> = kinds.into_iter().flat_map(|kind| [resource(kind), status_of(kind)]).collect();
+    Ok(
+        json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources }),
+    )
+}
+
+fn resource(kind: Kind) -> Value {
+    let known = kind.descriptor();
+    let verbs: &[&str] = if known.writable {
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    } else {
+        &["get", "list", "watch"]
+    };
+    let mut resource = json!({
+        "name": known.plural, "singularName": known.singular, "namespaced": known.namespaced(), "kind": known.kind,
+        "verbs": verbs,
+    });
+    if !known.short.is_empty() {
+        resource["shortNames"] = json!(known.short);
+    }
+    if !known.categories.is_empty() {
+        resource["categories"] = json!(known.categories);
+    }
+    resource
+}
+
+fn status_of(kind: Kind) -> Value {
+    let known = kind.descriptor();
+    let verbs: &[&str] = if known.writable { &["get", "patch", "update"] } else { &["get"] };
+    json!({
+        "name": format!("{}/status", known.plural), "singularName": "", "namespaced": known.namespaced(),
+        "kind": known.kind, "verbs": verbs,
+    })
+}

@@ -1,0 +1,92 @@
+//! Finishes the deletion of namespaces and tenants: their content goes first, then they go.
+//!
+//! Promises: a deletion that was answered is finished, also after a restart; content with finalizers is marked and waited for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{Action, Cached, Change, Event, Expect, Object, Scope, Store, StoreError, Transaction};
+
+use crate::parent::{Parent, is_ending, is_held, marked};
+
+/// Follows the store until it is closed.
+pub(crate) async fn follow(store: Arc<Cached>) {
+    loop {
+        let (listing, mut watch) = store.subscribe(Scope::all());
+        let mut ending: BTreeSet<Parent> = listing.objects.iter().filter_map(ending_parent).collect();
+        let end = loop {
+            let unfinished = finish(&store, std::mem::take(&mut ending)).await;
+            let news = if unfinished.is_empty() {
+                watch.next().await.map(Some)
+            } else {
+                // What failed is tried again, news or not.
+                tokio::time::timeout(RETRY, watch.next()).await.ok().transpose()
+            };
+            ending = unfinished;
+            match news {
+                Ok(batch) => ending.extend(
+                    batch.iter().flat_map(|batch| &batch.events).flat_map(|event| concerned(&store, event)),
+                ),
+                Err(error) => break error,
+            }
+        };
+        if matches!(end, StoreError::Closed) {
+            return;
+        }
+        tracing::info!(error = %end, "looking for unfinished deletions anew");
+    }
+}
+
+/// Deletes as much as can be; returns those that have to be looked at again without being told.
+async fn finish(store: &Cached, parents: BTreeSet<Parent>) -> BTreeSet<Parent> {
+    let mut unfinished = BTreeSet::new();
+    for parent in parents {
+        if let Err(error) = empty(store, &parent).await {
+            tracing::warn!(parent = %parent.key, %error, "cannot finish a deletion yet");
+            unfinished.insert(parent);
+        }
+    }
+    unfinished
+}
+
+async fn empty(store: &Cached, parent: &Parent) -> Result<(), StoreError> {
+    let content = store.objects(&parent.content()).objects;
+    let waits = content.iter().any(|object| is_held(&object.value));
+    let changes: Vec<_> = content.iter().filter_map(removal).collect();
+    for some in changes.chunks(TOGETHER) {
+        store.write(Transaction { changes: some.to_vec() }).await?;
+    }
+    let itself = store.find(&parent.key).filter(|object| is_ending(&object.value) && !is_held(&object.value));
+    if let (false, Some(object)) = (waits, itself) {
+        store.write(Transaction::delete(parent.key.clone(), Expect::Revision(object.revision))).await?;
+    }
+    Ok(())
+}
+
+/// What is done with an object in a namespace or tenant that goes.
+fn removal(object: &Object) -> Option<Change> {
+    let action = match (is_held(&object.value), is_ending(&object.value)) {
+        (true, true) => return None,
+        (true, false) => Action::Put(marked(object).into()),
+        (false, _) => Action::Delete,
+    };
+    Some(Change { key: (*object.key).clone(), expect: Expect::Revision(object.revision), action })
+}
+
+/// The namespaces and tenants under deletion that an event may let go.
+fn concerned(store: &Cached, event: &Event) -> Vec<Parent> {
+    let around = Parent::all_of(&event.key)
+        .filter(|parent| store.find(&parent.key).is_some_and(|object| is_ending(&object.value)));
+    around.chain(event.object.as_ref().and_then(ending_parent)).collect()
+}
+
+fn ending_parent(object: &Object) -> Option<Parent> {
+    Parent::itself(&object.key).filter(|_| is_ending(&object.value))
+}
+
+/// Objects removed in one transaction.
+const TOGETHER: usize = 256;
+
+/// How long after a failure it is tried again.
+const RETRY: Duration = Duration::from_millis(500);

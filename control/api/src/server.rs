@@ -1,0 +1,348 @@
+//! The API as a whole: what every request passes, in order, and how the server starts and stops.
+//!
+//! ```text
+//!     who (connection) -> target (path) -> authorize -> options (query) -> read, watch, write or delete -> audit
+//! ```
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use serde_json::Value;
+use store::{Cached, ObjectKey, StoreError};
+use tokio::sync::watch::Sender;
+use tokio::task::JoinHandle;
+
+use crate::access::{Deed, Rights, Verb, Who, authorize};
+use crate::admission::Admission;
+use crate::audit::{Audit, AuditEvent};
+use crate::query::Options;
+use crate::status::{Reason, Refusal};
+use crate::target::{Discovery, Health, Objects, Target};
+use crate::view::Form;
+use crate::{discovery, document, openapi, parent, read, reap, remove, watch, write};
+
+/// What an operator chooses.
+pub struct Settings {
+    /// What callers may do who are not root.
+    pub rights: Rights,
+    /// Checks across objects.
+    pub admission: Arc<dyn Admission>,
+    /// Where the audit goes.
+    pub audit: Arc<dyn Audit>,
+}
+
+/// The API over a store.
+pub struct Api {
+    pub(crate) store: Arc<Cached>,
+    pub(crate) admission: Arc<dyn Admission>,
+    rights: Rights,
+    audit: Arc<dyn Audit>,
+    stopping: Sender<bool>,
+    reaper: JoinHandle<()>,
+}
+
+/// A request for objects, ready to be carried out.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) who: Who,
+    pub(crate) verb: Verb,
+    pub(crate) objects: Objects,
+    pub(crate) options: Options,
+    pub(crate) form: Form,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// What is answered to a request that was carried out.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: StatusCode,
+    pub(crate) body: Value,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Api {
+    /// Starts the API: makes the namespace `default` if it is missing, and finishes deletions that are under way.
+    ///
+    /// Errors: those of the store.
+    pub async fn start(store: Arc<Cached>, settings: Settings) -> Result<Arc<Self>, StoreError> {
+        parent::ensure_default(&store).await?;
+        let reaper = tokio::spawn(reap::follow(Arc::clone(&store)));
+        let Settings { rights, admission, audit } = settings;
+        Ok(Arc::new(Self { store, admission, rights, audit, stopping: Sender::new(false), reaper }))
+    }
+
+    /// The API's routes, as the fallback of `extra`: what `extra` has of its own goes first. Handlers there find
+    /// [`ConnectInfo<Who>`](Who) and ask [`Api::authorize`].
+    pub fn router(self: &Arc<Self>, extra: Router) -> Router {
+        extra.fallback_service(Router::new().fallback(handle).with_state(Arc::clone(self)))
+    }
+
+    /// Whether `who` may do it. Errors: 403.
+    pub fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal> {
+        authorize(&self.rights, who, deed)
+    }
+
+    /// Ends every watch, so that connections come to rest.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    async fn answer(&self, who: Who, request: axum::extract::Request) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        if parts.headers.contains_key(header::ORIGIN) {
+            return Refusal::new(Reason::Forbidden, "this API answers no web pages").response();
+        }
+        let target = Target::parse(parts.uri.path());
+        match target {
+            None => Refusal::no_such_path().response(),
+            Some(Target::Objects(objects)) => self.objects(who, objects, &parts, body).await,
+            Some(Target::Health(health)) => self.health(health),
+            Some(Target::Version) => json_response(StatusCode::OK, &discovery::version()),
+            Some(Target::Discovery { tenant, document }) => {
+                self.discovery(&who, &tenant, &document, &parts.method)
+            }
+        }
+    }
+
+    async fn objects(
+        &self,
+        who: Who,
+        objects: Objects,
+        parts: &axum::http::request::Parts,
+        body: Body,
+    ) -> Response<Body> {
+        let received = SystemTime::now();
+        let options = Options::parse(&parts.uri);
+        let watching = options.as_ref().is_ok_and(|options| options.watch);
+        let verb = match verb(&parts.method, &objects, watching) {
+            Ok(verb) => verb,
+            Err(refusal) => return refusal.response(),
+        };
+        let known = objects.kind.descriptor();
+        let deed = Deed {
+            verb,
+            tenant: &objects.tenant,
+            resource: known.plural,
+            group: known.group,
+            namespace: objects.namespace.as_deref(),
+            name: objects.name.as_deref(),
+        };
+        let mut note = self.note(&who, &deed, parts, received);
+        note.version = known.version.to_owned();
+        note.subresource = objects.status.then(|| "status".to_owned());
+        let asked = self.authorize(&who, &deed).and(options).and_then(|options| {
+            let form = Form::negotiate(&parts.headers, options.include_object)?;
+            let (objects, headers) = (objects.clone(), parts.headers.clone());
+            Ok(Request { who, verb, objects, options, form, headers, body: Bytes::new() })
+        });
+        let outcome = match asked {
+            Ok(request) => self.carry_out(request, body).await,
+            Err(refusal) => Err(refusal),
+        };
+        let response = outcome.unwrap_or_else(|refusal| {
+            note.refusal = Some((refusal.word().to_owned(), refusal.to_string()));
+            refusal.response()
+        });
+        if verb.writes() || note.refusal.is_some() {
+            note.code = response.status().as_u16();
+            note.name =
+                note.name.or_else(|| response.extensions().get::<MadeName>().map(|made| made.0.clone()));
+            note.answered = SystemTime::now();
+            self.audit.note(&note);
+        }
+        response
+    }
+
+    async fn carry_out(&self, mut request: Request, body: Body) -> Result<Response<Body>, Refusal> {
+        if request.verb.writes() {
+            request.body = document::read(body).await?;
+        }
+        let name = request.objects.name.clone().unwrap_or_default();
+        let answer = match request.verb {
+            Verb::Get => Answer::ok(read::get(&self.store, &request, &name).await?),
+            Verb::List => Answer::ok(read::list(&self.store, &request).await?),
+            Verb::Watch => {
+                let body = watch::watch(&self.store, request, self.stopping.subscribe()).await?;
+                return Ok(with_headers(Response::new(body)));
+            }
+            Verb::Create => write::create(self, &request).await?,
+            Verb::Update | Verb::Patch => write::update(self, &request, &name).await?,
+            Verb::Delete => remove::delete(self, &request, &name).await?,
+            Verb::DeleteCollection => remove::delete_all(self, &request).await?,
+            Verb::Connect => return Err(Refusal::no_such_path()),
+        };
+        Ok(answer.response())
+    }
+
+    fn discovery(&self, who: &Who, tenant: &str, document: &Discovery, method: &Method) -> Response<Body> {
+        if method != Method::GET && method != Method::HEAD {
+            return not_allowed(method).response();
+        }
+        let deed =
+            Deed { verb: Verb::Get, tenant, resource: "discovery", group: "", namespace: None, name: None };
+        let found = self.authorize(who, &deed).and_then(|()| match document {
+            Discovery::OpenApiIndex => Ok(openapi::index(tenant)),
+            Discovery::OpenApi { group, version } => openapi::document(tenant, group, version),
+            other => discovery::document(tenant, other),
+        });
+        found.map_or_else(|refusal| refusal.response(), |document| json_response(StatusCode::OK, &document))
+    }
+
+    /// Alive is whoever answers; ready is who holds a store that is followed.
+    fn health(&self, health: Health) -> Response<Body> {
+        let well = match health {
+            Health::Live => true,
+            Health::Ready => !*self.stopping.borrow() && !self.reaper.is_finished(),
+        };
+        let (code, text) =
+            if well { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "stopping") };
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = code;
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response
+    }
+
+    fn note(
+        &self,
+        who: &Who,
+        deed: &Deed<'_>,
+        parts: &axum::http::request::Parts,
+        received: SystemTime,
+    ) -> AuditEvent {
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        AuditEvent {
+            received,
+            answered: received,
+            who: who.clone(),
+            verb: deed.verb,
+            uri: parts.uri.to_string(),
+            user_agent: agent.map(str::to_owned),
+            tenant: deed.tenant.to_owned(),
+            group: deed.group.to_owned(),
+            version: String::new(),
+            resource: deed.resource.to_owned(),
+            namespace: deed.namespace.map(str::to_owned),
+            name: deed.name.map(str::to_owned),
+            subresource: None,
+            code: 0,
+            refusal: None,
+        }
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.reaper.abort();
+    }
+}
+
+impl Request {
+    /// The key of the object of this name.
+    pub(crate) fn key(&self, name: &str) -> ObjectKey {
+        self.objects.key(name)
+    }
+
+    /// 404 for an object of this request.
+    pub(crate) fn not_found(&self, name: &str) -> Refusal {
+        self.refuse(Reason::NotFound, name, "not found")
+    }
+
+    /// A refusal about an object of this request: `things.group "name" WHAT`.
+    pub(crate) fn refuse(&self, reason: Reason, name: &str, what: &str) -> Refusal {
+        let known = self.objects.kind.descriptor();
+        let message = format!("{} {name:?} {what}", known.resource());
+        Refusal::new(reason, message).about(known.plural, known.group, name)
+    }
+}
+
+impl Answer {
+    pub(crate) fn ok(body: Value) -> Self {
+        Self { code: StatusCode::OK, body, warnings: Vec::new() }
+    }
+
+    fn response(self) -> Response<Body> {
+        let mut response = json_response(self.code, &self.body);
+        for warning in self.warnings.iter().take(MOST_WARNINGS) {
+            let plain: String = warning.chars().filter(|symbol| !symbol.is_control()).collect();
+            let text = format!("299 - \"{}\"", plain.replace('\\', "\\\\").replace('"', "\\\""));
+            if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+                response.headers_mut().append(header::WARNING, value);
+            }
+        }
+        if let Some(name) = self.body["metadata"]["name"].as_str() {
+            response.extensions_mut().insert(MadeName(name.to_owned()));
+        }
+        response
+    }
+}
+
+/// The name of the object that a request made, for the audit.
+#[derive(Clone, Debug)]
+struct MadeName(String);
+
+async fn handle(
+    State(api): State<Arc<Api>>,
+    who: Option<axum::Extension<ConnectInfo<Who>>>,
+    request: axum::extract::Request,
+) -> Response<Body> {
+    match who {
+        Some(axum::Extension(ConnectInfo(who))) => api.answer(who, request).await,
+        None => Refusal::new(Reason::Forbidden, "the connection does not say who asks").response(),
+    }
+}
+
+/// What a method asks of these objects. Errors: 405.
+fn verb(method: &Method, objects: &Objects, watching: bool) -> Result<Verb, Refusal> {
+    let verb = match (method, objects.name.is_some()) {
+        (&Method::GET | &Method::HEAD, true) if !watching => Verb::Get,
+        (&Method::GET | &Method::HEAD, false) if !watching => Verb::List,
+        (&Method::GET, false) => Verb::Watch,
+        (&Method::POST, false) => Verb::Create,
+        (&Method::PUT, true) => Verb::Update,
+        (&Method::PATCH, true) => Verb::Patch,
+        (&Method::DELETE, true) if !objects.status => Verb::Delete,
+        (&Method::DELETE, false) => Verb::DeleteCollection,
+        _ => return Err(not_allowed(method)),
+    };
+    let known = objects.kind.descriptor();
+    if verb.writes() && !known.writable {
+        let message = format!(
+            "{} {} is not allowed: the fabric alone writes {}",
+            verb.word(),
+            known.plural,
+            known.plural
+        );
+        return Err(Refusal::new(Reason::MethodNotAllowed, message));
+    }
+    Ok(verb)
+}
+
+fn not_allowed(method: &Method) -> Refusal {
+    Refusal::new(
+        Reason::MethodNotAllowed,
+        format!("the server does not allow {method} on the requested resource"),
+    )
+}
+
+fn json_response(code: StatusCode, body: &Value) -> Response<Body> {
+    let mut response = with_headers(Response::new(Body::from(body.to_string())));
+    *response.status_mut() = code;
+    response
+}
+
+fn with_headers(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// `Warning` headers in one answer.
+const MOST_WARNINGS: usize = 20;

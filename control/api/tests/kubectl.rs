@@ -1,0 +1,261 @@
+//! The stock `kubectl` against this API.
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use harness::Server;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+
+struct Kubectl {
+    config: PathBuf,
+    home: PathBuf,
+}
+
+#[derive(Debug)]
+struct Said {
+    well: bool,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    #[track_caller]
+    fn ok(self) -> String {
+        assert!(self.well, "{}\n{}", self.out, self.err);
+        self.out
+    }
+
+    #[track_caller]
+    fn fails(self) -> String {
+        assert!(!self.well, "{}\n{}", self.out, self.err);
+        self.err
+    }
+}
+
+impl Kubectl {
+    fn new(server: &Server, name: &str, path: &str) -> Self {
+        let home = server.folder.path().join(name);
+        std::fs::create_dir(&home).unwrap();
+        let config = home.join("config");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+             clusters: [{{name: test, cluster: {{server: 'http://{}{path}'}}}}]\n\
+             users: [{{name: test, user: {{}}}}]\n\
+             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
+            server.address
+        );
+        std::fs::write(&config, text).unwrap();
+        Self { config, home }
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new("kubectl");
+        command.arg("--kubeconfig").arg(&self.config).args(arguments.split_whitespace());
+        command.env("HOME", &self.home).env("KUBECACHEDIR", self.home.join("cache")).env_remove("KUBECONFIG");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, arguments: &str) -> Said {
+        self.feed(arguments, "").await
+    }
+
+    async fn feed(&self, arguments: &str, input: &str) -> Said {
+        let mut child = self.command(arguments).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output());
+        let output = output.await.unwrap_or_else(|_| panic!("kubectl {arguments} hangs")).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { well: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+}
+
+const POLICY: &str = r"
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: web
+  namespace: shop
+spec:
+  podSelector:
+    matchLabels: {app: web}
+  policyTypes: [Ingress]
+  ingress:
+  - from:
+    - podSelector:
+        matchLabels: {role: front}
+    ports:
+    - {protocol: TCP, port: 80}
+";
+
+const NETWORK: &str = r"
+apiVersion: sealane.dev/v1alpha1
+kind: VirtualNetwork
+metadata:
+  name: red
+spec:
+  subnets:
+  - cidr: 10.1.0.0/16
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_works_on_upstream_and_own_kinds() {
+    let server = Server::start().await;
+    let kubectl = Kubectl::new(&server, "default", "");
+
+    let kinds = kubectl.run("api-resources").await.ok();
+    for line in ["namespaces", "networkpolicies", "virtualnetworks", "endpoints", "tenants", "nodes"] {
+        assert!(kinds.contains(line), "{kinds}");
+    }
+    assert!(kubectl.run("api-versions").await.ok().contains("networking.k8s.io/v1"));
+    assert!(kubectl.run("version").await.ok().contains("Server Version: v1.32"));
+    assert!(kubectl.run("get --raw /readyz").await.ok().contains("ok"));
+
+    assert!(kubectl.run("create namespace shop").await.ok().contains("namespace/shop created"));
+    assert!(kubectl.run("create namespace shop").await.fails().contains("AlreadyExists"));
+    let shown = kubectl.run("get ns").await.ok();
+    assert!(shown.contains("STATUS") && shown.contains("shop") && shown.contains("Active"), "{shown}");
+
+    assert!(
+        kubectl.feed("apply -f -", POLICY).await.ok().contains("networkpolicy.networking.k8s.io/web created")
+    );
+    assert!(kubectl.feed("apply -f -", POLICY).await.ok().contains("unchanged"));
+    let changed = POLICY.replace("port: 80", "port: 8080").replace("role: front", "role: back");
+    assert!(kubectl.feed("diff -f -", &changed).await.out.contains("8080"));
+    assert!(kubectl.feed("apply -f -", &changed).await.ok().contains("configured"));
+    let yaml = kubectl.run("get netpol -n shop web -o yaml").await.ok();
+    assert!(
+        yaml.contains("port: 8080") && !yaml.contains("port: 80\n") && yaml.contains("generation: 2"),
+        "{yaml}"
+    );
+    let table = kubectl.run("get netpol -A").await.ok();
+    assert!(table.contains("POD-SELECTOR") && table.contains("app=web"), "{table}");
+    let described = kubectl.run("describe netpol -n shop web").await.ok();
+    assert!(described.contains("role=back") && described.contains("8080/TCP"), "{described}");
+
+    assert!(
+        kubectl.feed("apply -f -", NETWORK).await.ok().contains("virtualnetwork.sealane.dev/red created")
+    );
+    let grown = format!("{NETWORK}  - cidr: 10.2.0.0/16\n");
+    assert!(kubectl.feed("apply -f -", &grown).await.ok().contains("configured"));
+    let table = kubectl.run("get vnet").await.ok();
+    assert!(table.contains("10.1.0.0/16,10.2.0.0/16"), "{table}");
+    assert!(kubectl.run("describe vnet red").await.ok().contains("10.1.0.0/16"));
+    assert!(kubectl.run("explain virtualnetwork.spec").await.ok().contains("subnets"));
+
+    assert!(kubectl.run("label vnet red tier=gold").await.ok().contains("labeled"));
+    assert!(kubectl.run("annotate netpol -n shop web note=x").await.ok().contains("annotated"));
+    assert!(
+        kubectl.run("get vnet -l tier=gold -o name").await.ok().contains("virtualnetwork.sealane.dev/red")
+    );
+    assert_eq!(kubectl.run("get vnet -l tier!=gold -o name").await.ok(), "");
+    assert!(kubectl.run("get vnet --field-selector metadata.name=red -o name").await.ok().contains("red"));
+    let patched = kubectl
+        .run(r#"patch netpol -n shop web -p {"spec":{"policyTypes":["Ingress","Egress"]}}"#)
+        .await
+        .ok();
+    assert!(patched.contains("patched"), "{patched}");
+    let patched = kubectl
+        .run(r#"patch vnet red --type=json -p [{"op":"add","path":"/spec/mtu","value":1400}]"#)
+        .await
+        .ok();
+    assert!(patched.contains("patched"), "{patched}");
+    assert!(kubectl.run("get vnet red -o jsonpath={.spec.mtu}").await.ok().contains("1400"));
+    let replaced = kubectl.run("get netpol -n shop web -o json").await.ok();
+    assert!(kubectl.feed("replace -f -", &replaced.replace("8080", "9090")).await.ok().contains("replaced"));
+    assert!(kubectl.feed("replace -f -", &replaced).await.fails().contains("Conflict"));
+
+    assert!(kubectl.run("delete vnet red").await.ok().contains("deleted"));
+    assert!(kubectl.run("get vnet red").await.fails().contains("NotFound"));
+    assert!(kubectl.run("delete ns shop").await.ok().contains("deleted"));
+    assert_eq!(kubectl.run("get netpol -A -o name").await.ok(), "");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_shows_what_is_wrong_with_a_document() {
+    let server = Server::start().await;
+    let kubectl = Kubectl::new(&server, "default", "");
+    let typo = NETWORK.replace("subnets", "subnet");
+    let told = kubectl.feed("apply -f -", &typo).await.fails();
+    assert!(told.contains("spec.subnets") && told.contains("spec.subnet:"), "both problems at once: {told}");
+    let told = kubectl.feed("create -f -", &NETWORK.replace("10.1.0.0/16", "10.1.0.1/16")).await.fails();
+    assert!(told.contains("spec.subnets[0].cidr"), "{told}");
+    let told = kubectl.feed("apply -f -", POLICY).await.fails();
+    assert!(told.contains("namespaces \"shop\" not found"), "{told}");
+    assert!(
+        kubectl.feed("apply --dry-run=server -f -", NETWORK).await.ok().contains("created (server dry run)")
+    );
+    assert_eq!(kubectl.run("get vnet -o name").await.ok(), "");
+    let warned =
+        kubectl.feed("create --validate=warn -f -", &NETWORK.replace("spec:", "spec:\n  colour: red")).await;
+    assert!(warned.err.contains("Warning") && warned.err.contains("colour"), "{warned:?}");
+    warned.ok();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_reaches_tenants_under_their_paths() {
+    let server = Server::start().await;
+    let root = Kubectl::new(&server, "root", "");
+    let tenant = "apiVersion: sealane.dev/v1alpha1\nkind: Tenant\nmetadata: {name: acme}\n";
+    assert!(root.feed("apply -f -", tenant).await.ok().contains("tenant.sealane.dev/acme created"));
+    let system = Kubectl::new(&server, "system", "/clusters/system");
+    assert!(system.run("get tenants").await.ok().contains("acme"));
+    assert!(!system.run("api-resources").await.ok().contains("networkpolicies"));
+
+    let acme = Kubectl::new(&server, "acme", "/clusters/acme");
+    assert!(acme.run("get ns").await.ok().contains("default"));
+    for kubectl in [&root, &acme] {
+        kubectl.run("create ns shop").await.ok();
+        kubectl.feed("apply -f -", POLICY).await.ok();
+    }
+    acme.run("delete netpol -n shop web").await.ok();
+    assert!(root.run("get netpol -n shop").await.ok().contains("web"), "the other tenant's is untouched");
+    assert!(acme.run("explain netpol.spec.podSelector").await.ok().contains("matchLabels"));
+    assert!(!acme.run("api-resources").await.ok().contains("tenants"));
+    root.run("delete tenant acme").await.ok();
+    assert!(acme.run("create ns again").await.fails().contains("tenants.sealane.dev \"acme\" not found"));
+    assert_eq!(acme.run("get ns -o name").await.ok(), "");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_watches() {
+    let server = Server::start().await;
+    let kubectl = Kubectl::new(&server, "default", "");
+    let mut watching = kubectl.command("get vnet -w -o name").spawn().unwrap();
+    let mut table = kubectl.command("get vnet -w").spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut rows = BufReader::new(table.stdout.take().unwrap()).lines();
+    // A watch that has begun on nothing says nothing: wait until both requests are there.
+    let waiting = kubectl.feed("wait --for=create vnet/red --timeout=30s", "");
+    let made = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        kubectl.feed("apply -f -", NETWORK).await.ok();
+    };
+    let (waited, ()) = tokio::join!(waiting, made);
+    assert!(waited.ok().contains("condition met"));
+    kubectl.run("label vnet red a=b").await.ok();
+    let next = async || {
+        tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await.unwrap().unwrap().unwrap()
+    };
+    let mut next = next;
+    for _ in 0..2 {
+        assert_eq!(next().await, "virtualnetwork.sealane.dev/red");
+    }
+    let heading =
+        tokio::time::timeout(Duration::from_secs(20), rows.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(heading.contains("NAME") && heading.contains("SUBNETS"), "{heading}");
+    let row =
+        tokio::time::timeout(Duration::from_secs(20), rows.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(row.contains("red") && row.contains("10.1.0.0/16"), "{row}");
+    watching.kill().await.unwrap();
+    table.kill().await.unwrap();
+    server.stop().await;
+}
