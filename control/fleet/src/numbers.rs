@@ -113,6 +113,12 @@ impl Numbers {
         self.counters.start
     }
 
+    /// Counts starts on from one that a node has met and the store has lost.
+    pub(crate) fn start_after(&mut self, met: u32) -> u32 {
+        self.counters.start = self.counters.start.max(met);
+        self.start()
+    }
+
     /// The number of a tenant; a new one for a new name.
     pub(crate) fn tenant(&mut self, name: &str) -> Result<TenantId, NumbersError> {
         if let Some(id) = self.tenants.get(name) {

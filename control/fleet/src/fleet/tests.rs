@@ -1,0 +1,625 @@
+//! The fleet in memory: a store that is a map, nodes that are maps.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, SystemTime};
+
+use record::delta::{
+    Ack, Hello, NodeMessage, PROTOCOL, Refusal, RefusalKind, Report, ServerMessage, Subscriber, Want,
+};
+use record::{Generation, Key, Record, TenantId};
+use serde_json::{Value, json};
+use store::{Event, Scope};
+
+use super::*;
+
+/// A fleet with its store.
+pub(crate) struct World {
+    pub(crate) fleet: Fleet,
+    pub(crate) objects: BTreeMap<ObjectKey, Object>,
+    pub(crate) nodes: BTreeMap<SessionId, FakeNode>,
+    revision: u64,
+    now: Millis,
+    next_session: SessionId,
+}
+
+/// A node in memory.
+#[derive(Debug, Default)]
+pub(crate) struct FakeNode {
+    pub(crate) name: String,
+    pub(crate) records: BTreeMap<Key, Record>,
+    pub(crate) subscriber: Subscriber,
+    pub(crate) number: Option<NodeId>,
+    pub(crate) received: Vec<ServerMessage>,
+    /// Acknowledgements that are not sent yet.
+    pub(crate) acks: VecDeque<Ack>,
+    pub(crate) endpoints: Vec<Report>,
+    pub(crate) ended: bool,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let mut world = Self::on(BTreeMap::new());
+        world.write(
+            "tenants.sealane.dev",
+            "system",
+            None,
+            "default",
+            json!({ "apiVersion": "sealane.dev/v1alpha1", "kind": "Tenant" }),
+        );
+        world.run();
+        world
+    }
+
+    pub(crate) fn on(objects: BTreeMap<ObjectKey, Object>) -> Self {
+        let settings = Settings { default_subnets: vec!["10.201.0.0/24".parse().unwrap()], rest: 60 };
+        let list: Vec<Object> = objects.values().cloned().collect();
+        let fleet = Fleet::restore(&list, settings, 0, wall(0)).unwrap();
+        Self { fleet, objects, nodes: BTreeMap::new(), revision: 1_000, now: 0, next_session: 0 }
+    }
+
+    /// Writes an object as the API would.
+    pub(crate) fn write(
+        &mut self,
+        resource: &str,
+        tenant: &str,
+        namespace: Option<&str>,
+        name: &str,
+        mut value: Value,
+    ) {
+        value["metadata"]["name"] = json!(name);
+        if let Some(namespace) = namespace {
+            value["metadata"]["namespace"] = json!(namespace);
+        }
+        let kind = ::intent::Kind::named(resource).unwrap();
+        let value = ::intent::admit(kind, value, ::intent::UnknownFields::Refuse).unwrap().document;
+        self.store(ObjectKey::new(tenant, resource, namespace, name), Action::Put(value.into()), true);
+    }
+
+    pub(crate) fn delete(&mut self, resource: &str, tenant: &str, namespace: Option<&str>, name: &str) {
+        self.store(ObjectKey::new(tenant, resource, namespace, name), Action::Delete, true);
+    }
+
+    fn store(&mut self, key: ObjectKey, action: Action, tell: bool) {
+        self.revision += 1;
+        let key = Arc::new(key);
+        let previous = self.objects.remove(&*key);
+        let object = match action {
+            Action::Put(value) => {
+                let object = Object { key: Arc::clone(&key), value, revision: self.revision, created: 1 };
+                self.objects.insert((*key).clone(), object.clone());
+                Some(object)
+            }
+            _ => None,
+        };
+        if tell {
+            self.fleet.event(&Event { revision: self.revision, key, object, previous });
+        }
+    }
+
+    /// Settles, stores what is written, and delivers what is sent. Returns whether anything was delivered.
+    pub(crate) fn settle(&mut self) -> bool {
+        self.fleet.at(self.now, wall(self.now));
+        self.fleet.settle();
+        for (key, action) in self.fleet.take_writes() {
+            self.store(key, action, true);
+        }
+        let effects = self.fleet.take_effects();
+        let any = !effects.sends.is_empty() || !effects.ended.is_empty();
+        for (session, message) in effects.sends {
+            self.nodes.get_mut(&session).unwrap().receive(message);
+        }
+        for session in effects.ended {
+            self.nodes.get_mut(&session).unwrap().ended = true;
+        }
+        any
+    }
+
+    /// Until nothing more happens without time passing; nodes acknowledge at once.
+    pub(crate) fn run(&mut self) {
+        for _ in 0..1_000 {
+            let mut busy = self.settle();
+            for session in self.nodes.keys().copied().collect::<Vec<_>>() {
+                while let Some(ack) = self.nodes.get_mut(&session).unwrap().acks.pop_front() {
+                    self.fleet.message(session, NodeMessage::Ack(ack));
+                    busy = true;
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    pub(crate) fn pass(&mut self, time: Millis) {
+        self.now += time;
+        self.fleet.at(self.now, wall(self.now));
+    }
+
+    /// A node connects with what it holds.
+    pub(crate) fn connect(&mut self, node: FakeNode) -> SessionId {
+        self.next_session += 1;
+        let hello = node.hello();
+        self.nodes.insert(self.next_session, node);
+        self.fleet.message(self.next_session, NodeMessage::Hello(hello));
+        self.next_session
+    }
+
+    pub(crate) fn join(&mut self, name: &str) -> SessionId {
+        let session = self.connect(FakeNode { name: name.to_owned(), ..FakeNode::default() });
+        self.run();
+        session
+    }
+
+    /// The node's connection ends; what it holds comes back.
+    pub(crate) fn leave(&mut self, session: SessionId) -> FakeNode {
+        self.fleet.closed(session);
+        let mut node = self.nodes.remove(&session).unwrap();
+        node.received.clear();
+        node.acks.clear();
+        node
+    }
+
+    pub(crate) fn want(&mut self, session: SessionId, id: u64, name: &str, address: Option<&str>) {
+        let want = Want {
+            id,
+            tenant: "default".into(),
+            namespace: "default".into(),
+            network: None,
+            addresses: address.into_iter().map(|address| address.parse().unwrap()).collect(),
+            endpoint: name.into(),
+            uid: format!("{session}/{name}"),
+        };
+        self.fleet.message(session, NodeMessage::Want(want));
+    }
+
+    /// Attaches an endpoint with the first free address of the node's blocks.
+    pub(crate) fn attach(&mut self, session: SessionId, name: &str, labels: &[(&str, &str)]) -> Report {
+        let node = self.nodes.get_mut(&session).unwrap();
+        let report = node.attach(session, name, labels);
+        self.fleet.message(session, NodeMessage::Attached(report.clone()));
+        report
+    }
+
+    pub(crate) fn answer(&self, session: SessionId, id: u64) -> Option<Result<(), Refusal>> {
+        self.nodes[&session].received.iter().find_map(|message| match message {
+            ServerMessage::Granted(grant) if grant.id == id => Some(Ok(())),
+            ServerMessage::Refused(other, refusal) if *other == id => Some(Err(refusal.clone())),
+            _ => None,
+        })
+    }
+}
+
+impl FakeNode {
+    pub(crate) fn hello(&self) -> Hello {
+        let digit = self.name.bytes().map(u32::from).sum::<u32>() % 250 + 1;
+        Hello {
+            protocol: PROTOCOL,
+            name: self.name.clone(),
+            underlay: vec![format!("192.0.2.{digit}").parse().unwrap()],
+            generation: self.subscriber.generation(),
+            held: self.records.iter().map(|(key, record)| (key.clone(), record.version())).collect(),
+            endpoints: self.endpoints.clone(),
+            software: "0.1.0".into(),
+            kernel: "6.18".into(),
+            mtu: 1500,
+        }
+    }
+
+    pub(crate) fn receive(&mut self, message: ServerMessage) {
+        match &message {
+            ServerMessage::Welcome(number) => self.number = Some(*number),
+            ServerMessage::Delta(delta) => {
+                if let Some(whole) = self.subscriber.receive(delta.clone()).unwrap() {
+                    for key in &whole.removed {
+                        self.records.remove(key);
+                    }
+                    self.records.extend(whole.changed.into_iter().map(|record| (record.key(), record)));
+                    self.acks.push_back(Ack { generation: whole.generation, faults: Vec::new() });
+                }
+            }
+            _ => {}
+        }
+        self.received.push(message);
+    }
+
+    pub(crate) fn blocks(&self) -> Vec<(Vni, record::Prefix)> {
+        let own = |record: &Record| match record {
+            Record::Route(route) if Some(route.node) == self.number => Some((route.vni, route.prefix)),
+            _ => None,
+        };
+        self.records.values().filter_map(own).collect()
+    }
+
+    pub(crate) fn attach(&mut self, session: SessionId, name: &str, labels: &[(&str, &str)]) -> Report {
+        let subnet = |vni: Vni| match &self.records[&Key::Network(vni)] {
+            Record::Network(network) => (network.tenant, network.subnets[0]),
+            other => panic!("{other:?}"),
+        };
+        let taken: Vec<_> = self.endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone()).collect();
+        let (vni, address) = self
+            .blocks()
+            .into_iter()
+            .flat_map(|(vni, block)| (0..block.size()).map(move |at| (vni, block.nth(at).unwrap())))
+            .find(|(vni, address)| subnet(*vni).1.assignable(*address) && !taken.contains(address))
+            .expect("the node holds a block with a free address");
+        let report = Report {
+            uid: format!("{session}/{name}"),
+            tenant: subnet(vni).0,
+            vni,
+            namespace: "default".into(),
+            name: name.into(),
+            labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ports: Vec::new(),
+            addresses: vec![address],
+            published: Vec::new(),
+        };
+        self.endpoints.push(report.clone());
+        report
+    }
+
+    pub(crate) fn deltas(&self) -> usize {
+        self.received.iter().filter(|message| matches!(message, ServerMessage::Delta(_))).count()
+    }
+
+    fn groups(&self) -> Vec<record::Group> {
+        let groups = |record: &Record| match record {
+            Record::Endpoint(endpoint) => endpoint.groups.values().copied().collect(),
+            _ => Vec::new(),
+        };
+        self.records.values().flat_map(groups).collect()
+    }
+}
+
+pub(crate) fn wall(now: Millis) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + Duration::from_millis(now)
+}
+
+fn policy(selector: Value, from: Value) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "spec": { "podSelector": { "matchLabels": selector }, "ingress": [{ "from": [{ "podSelector": { "matchLabels": from } }] }] },
+    })
+}
+
+#[test]
+fn a_new_tenant_is_furnished_and_a_want_is_granted_after_its_records_are_acknowledged() {
+    let mut world = World::new();
+    let one = world.join("n1");
+    world.want(one, 1, "web", None);
+    world.settle();
+    assert_eq!(world.answer(one, 1), None, "the records are sent and not yet acknowledged");
+    world.run();
+    assert_eq!(world.answer(one, 1), Some(Ok(())));
+    let node = &world.nodes[&one];
+    assert!(!node.blocks().is_empty());
+    for kind in ["Tenant", "Network", "Project", "Member", "Route"] {
+        let of_kind = |key: &&Key| format!("{key:?}").starts_with(kind);
+        assert!(node.records.keys().any(|key| of_kind(&key)), "no {kind} in {:?}", node.records);
+    }
+    world.attach(one, "web", &[]);
+    world.run();
+    assert_eq!(world.nodes[&one].groups().len(), 1);
+    let key = ObjectKey::new("default", document::ENDPOINTS, Some("default"), "web");
+    assert_eq!(world.objects[&key].value["spec"]["node"], "n1");
+}
+
+#[test]
+fn many_attaches_at_once_share_a_block_and_one_that_found_none_gets_another() {
+    let mut world = World::new();
+    let one = world.join("n1");
+    for id in 0..10 {
+        world.want(one, id, &format!("c{id}"), None);
+    }
+    world.run();
+    assert!((0..10).all(|id| world.answer(one, id) == Some(Ok(()))));
+    assert_eq!(world.nodes[&one].blocks().len(), 1, "a block of 16 has room for ten");
+    world.want(one, 20, "c3", None);
+    world.run();
+    assert_eq!(world.nodes[&one].blocks().len(), 2, "who asks again has found no address");
+}
+
+#[test]
+fn two_nodes_that_race_for_blocks_get_different_ones_until_none_is_left() {
+    let mut world = World::new();
+    let sessions = [world.join("n1"), world.join("n2")];
+    let mut refused = 0;
+    for id in 0..400 {
+        let session = sessions[id as usize % 2];
+        world.want(session, id, &format!("c{id}"), None);
+        world.run();
+        match world.answer(session, id) {
+            Some(Ok(())) => _ = world.attach(session, &format!("c{id}"), &[]),
+            Some(Err(refusal)) => {
+                assert_eq!(refusal.kind, RefusalKind::Exhausted, "{refusal:?}");
+                assert!(refusal.message.contains("10.201.0.0/24"), "{refusal:?}");
+                refused += 1;
+            }
+            None => panic!("no answer to want {id}"),
+        }
+    }
+    assert_eq!(400 - refused, 253, "every address but the network's own is in use");
+    let [one, two] = sessions.map(|session| world.nodes[&session].blocks());
+    assert!(one.iter().all(|(_, block)| two.iter().all(|(_, other)| !block.overlaps(*other))));
+    let addresses: std::collections::BTreeSet<_> = world
+        .nodes
+        .values()
+        .flat_map(|node| &node.endpoints)
+        .flat_map(|report| report.addresses.clone())
+        .collect();
+    assert_eq!(addresses.len(), 253);
+}
+
+#[test]
+fn refusals_name_what_is_wrong_and_what_was_probably_meant() {
+    let mut world = World::new();
+    let (one, two) = (world.join("n1"), world.join("n2"));
+    world.want(one, 1, "web", Some("10.201.0.9"));
+    world.run();
+    assert_eq!(world.answer(one, 1), Some(Ok(())));
+    let refusal = |world: &mut World, change: &dyn Fn(&mut Want)| {
+        let mut want = Want {
+            id: 7,
+            tenant: "default".into(),
+            namespace: "default".into(),
+            network: None,
+            addresses: Vec::new(),
+            endpoint: "db".into(),
+            uid: "u".into(),
+        };
+        change(&mut want);
+        world.nodes.get_mut(&two).unwrap().received.clear();
+        world.fleet.message(two, NodeMessage::Want(want));
+        world.run();
+        let Some(Err(refusal)) = world.answer(two, 7) else { panic!("not refused") };
+        refusal
+    };
+    let unknown = refusal(&mut world, &|want| want.network = Some("defualt".into()));
+    assert_eq!(unknown.kind, RefusalKind::NotFound);
+    assert!(unknown.message.contains("\"defualt\"") && unknown.remedy.contains("\"default\""), "{unknown:?}");
+    let unknown = refusal(&mut world, &|want| want.tenant = "acme".into());
+    assert!(unknown.message.contains("tenant \"acme\""), "{unknown:?}");
+    let unknown = refusal(&mut world, &|want| want.namespace = "shop".into());
+    assert!(unknown.message.contains("namespace \"shop\""), "{unknown:?}");
+    let taken = refusal(&mut world, &|want| want.endpoint = "web".into());
+    assert!(taken.kind == RefusalKind::Taken && taken.message.contains("node n1"), "{taken:?}");
+    let taken = refusal(&mut world, &|want| want.addresses = vec!["10.201.0.9".parse().unwrap()]);
+    assert!(taken.kind == RefusalKind::Taken && taken.message.contains("node n1"), "{taken:?}");
+    for (address, part) in
+        [("10.202.0.1", "10.201.0.0/24"), ("10.201.0.1", "gateway"), ("10.201.0.255", "last")]
+    {
+        let wrong = refusal(&mut world, &|want| want.addresses = vec![address.parse().unwrap()]);
+        assert!(wrong.kind == RefusalKind::Invalid && wrong.message.contains(part), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_grant_waits_a_second_at_most_for_a_member_that_does_not_answer() {
+    let mut world = World::new();
+    let (one, two) = (world.join("n1"), world.join("n2"));
+    world.want(two, 1, "db", None);
+    world.run();
+    world.want(one, 1, "web", None);
+    let only = |world: &mut World| {
+        for _ in 0..20 {
+            world.settle();
+            while let Some(ack) = world.nodes.get_mut(&one).unwrap().acks.pop_front() {
+                world.fleet.message(one, NodeMessage::Ack(ack));
+            }
+        }
+    };
+    only(&mut world);
+    assert_eq!(world.answer(one, 1), None, "the member has not acknowledged the route");
+    world.pass(1_000);
+    only(&mut world);
+    assert_eq!(world.answer(one, 1), Some(Ok(())));
+}
+
+#[test]
+fn a_node_that_comes_back_is_sent_nothing_that_it_holds_also_by_a_server_that_started_again() {
+    let mut world = World::new();
+    let (one, two) = (world.join("n1"), world.join("n2"));
+    for (session, name) in [(one, "web"), (two, "db")] {
+        world.want(session, 1, name, None);
+        world.run();
+        world.attach(session, name, &[("app", name)]);
+        world.run();
+    }
+    world.write(
+        document::POLICIES,
+        "default",
+        Some("default"),
+        "db",
+        policy(json!({ "app": "db" }), json!({ "app": "web" })),
+    );
+    world.run();
+    let mut node = world.leave(one);
+    let before = node.records.clone();
+    let again = world.connect(std::mem::take(&mut node));
+    world.run();
+    assert_eq!(world.nodes[&again].deltas(), 0, "{:?}", world.nodes[&again].received);
+    let (node_one, node_two) = (world.leave(again), world.leave(two));
+
+    let mut world = World::on(world.objects);
+    let sessions = [world.connect(node_one), world.connect(node_two)];
+    world.run();
+    for session in sessions {
+        assert_eq!(world.nodes[&session].deltas(), 0, "{:?}", world.nodes[&session].received);
+    }
+    assert_eq!(world.nodes[&sessions[0]].records, before);
+    world.write(
+        document::POLICIES,
+        "default",
+        Some("default"),
+        "db",
+        policy(json!({ "app": "db" }), json!({})),
+    );
+    world.run();
+    assert!(world.nodes[&sessions[0]].deltas() > 0, "a change of the new start is newer than what was held");
+}
+
+#[test]
+fn the_newest_session_of_a_name_counts_and_another_protocol_is_refused_with_the_remedy() {
+    let mut world = World::new();
+    let older = world.join("n1");
+    let newer = world.join("n1");
+    assert!(world.nodes[&older].ended && !world.nodes[&newer].ended);
+    world.want(newer, 1, "web", None);
+    world.run();
+    assert_eq!(world.answer(newer, 1), Some(Ok(())));
+    let hello =
+        Hello { protocol: PROTOCOL + 1, ..FakeNode { name: "n9".into(), ..FakeNode::default() }.hello() };
+    world.nodes.insert(99, FakeNode::default());
+    world.fleet.message(99, NodeMessage::Hello(hello));
+    world.run();
+    let ServerMessage::Rejected(why) = &world.nodes[&99].received[0] else { panic!() };
+    assert!(why.contains("version 2") && why.contains("bring the server"), "{why}");
+    assert!(world.nodes[&99].ended);
+}
+
+#[test]
+fn a_node_whose_underlay_is_anothers_is_refused_with_both_names() {
+    let mut world = World::new();
+    world.join("n1");
+    let mut hello = FakeNode { name: "n2".into(), ..FakeNode::default() }.hello();
+    hello.underlay = FakeNode { name: "n1".into(), ..FakeNode::default() }.hello().underlay;
+    world.nodes.insert(99, FakeNode::default());
+    world.fleet.message(99, NodeMessage::Hello(hello));
+    world.run();
+    let ServerMessage::Rejected(why) = &world.nodes[&99].received[0] else { panic!() };
+    assert!(why.contains("n1") && why.contains("n2"), "{why}");
+}
+
+#[test]
+fn a_deleted_node_gives_back_its_blocks_and_its_endpoints_go() {
+    let mut world = World::new();
+    let (one, two) = (world.join("n1"), world.join("n2"));
+    for (session, name) in [(one, "web"), (two, "db")] {
+        world.want(session, 1, name, None);
+        world.run();
+        world.attach(session, name, &[]);
+        world.run();
+    }
+    let gone = world.leave(one);
+    world.run();
+    let block = gone.blocks()[0];
+    assert!(
+        world.nodes[&two].records.contains_key(&Key::Route(block.0, block.1)),
+        "its endpoints stay while it is away"
+    );
+    world.delete(document::NODES, "system", None, "n1");
+    world.run();
+    let key = ObjectKey::new("default", document::ENDPOINTS, Some("default"), "web");
+    assert!(!world.objects.contains_key(&key));
+    assert!(!world.nodes[&two].records.contains_key(&Key::Route(block.0, block.1)));
+    let again = world.join("n1");
+    assert_ne!(world.nodes[&again].number, gone.number, "a number is one node's for good");
+}
+
+#[test]
+fn a_block_is_given_back_when_it_is_empty_and_stays_while_an_endpoint_is_in_it() {
+    let mut world = World::new();
+    let one = world.join("n1");
+    world.want(one, 1, "web", None);
+    world.run();
+    let report = world.attach(one, "web", &[]);
+    world.run();
+    let (vni, block) = world.nodes[&one].blocks()[0];
+    world.fleet.message(one, NodeMessage::Release(vni, block));
+    world.run();
+    assert_eq!(world.nodes[&one].blocks(), vec![(vni, block)]);
+    world.fleet.message(one, NodeMessage::Detached(report.tenant, report.uid));
+    world.fleet.message(one, NodeMessage::Release(vni, block));
+    world.run();
+    assert!(world.nodes[&one].blocks().is_empty());
+    assert!(world.fleet.blocks[&vni].leases().next().is_none());
+}
+
+#[test]
+fn statuses_say_realised_when_everybody_concerned_has_acknowledged() {
+    let mut world = World::new();
+    let (one, two) = (world.join("n1"), world.join("n2"));
+    for (session, name) in [(one, "web"), (two, "db")] {
+        world.want(session, 1, name, None);
+        world.run();
+        world.attach(session, name, &[("app", name)]);
+        world.run();
+    }
+    let away = world.leave(two);
+    world.write(
+        document::POLICIES,
+        "default",
+        Some("default"),
+        "db",
+        policy(json!({ "app": "db" }), json!({ "app": "web" })),
+    );
+    world.run();
+    let status = |world: &World| {
+        let written =
+            world.fleet.statuses().into_iter().find(|write| write.key.resource() == document::POLICIES);
+        written.map(|write| write.conditions[0].clone()).unwrap()
+    };
+    let waiting = status(&world);
+    assert!(!waiting.holds && waiting.message.contains("n2"), "{waiting:?}");
+    world.connect(away);
+    world.run();
+    assert!(status(&world).holds, "{:?}", status(&world));
+    let nodes = world.fleet.statuses();
+    let node = nodes.iter().find(|write| write.key.name() == "n1").unwrap();
+    assert!(node.conditions[0].holds && node.fields["behindBecause"] == "", "{node:?}");
+    assert!(node.fields["generationHeld"].as_u64() > Some(1 << 32));
+}
+
+#[test]
+fn a_deleted_tenant_leaves_nothing_behind() {
+    let mut world = World::new();
+    world.write(
+        document::TENANTS,
+        "system",
+        None,
+        "acme",
+        json!({ "apiVersion": "sealane.dev/v1alpha1", "kind": "Tenant" }),
+    );
+    world.run();
+    world.write(document::POLICIES, "acme", Some("default"), "p", policy(json!({}), json!({})));
+    world.run();
+    assert!(Scope::default().of_tenant("acme").tenant.is_some());
+    assert!(world.objects.keys().filter(|key| key.tenant() == "acme").count() >= 3);
+    world.delete(document::TENANTS, "system", None, "acme");
+    world.run();
+    let left: Vec<_> = world.objects.keys().filter(|key| key.tenant() == "acme").collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(world.fleet.directory.name(TenantId(2)), None);
+}
+
+#[test]
+fn a_node_that_says_nothing_is_asked_and_then_given_up() {
+    let mut world = World::new();
+    let one = world.join("n1");
+    world.fleet.look();
+    world.run();
+    assert!(world.nodes[&one].received.iter().any(|message| matches!(message, ServerMessage::Ask(..))));
+    world.pass(31_000);
+    world.fleet.look();
+    world.run();
+    assert!(world.nodes[&one].ended);
+    world.pass(20_000);
+    let status = world.fleet.statuses();
+    assert!(!status[0].conditions[0].holds, "{status:?}");
+}
+
+#[test]
+fn a_node_that_has_met_a_later_start_is_sent_what_it_will_take() {
+    let mut world = World::new();
+    let node = FakeNode {
+        name: "n1".into(),
+        subscriber: Subscriber::new(Generation(40 << 32 | 7)),
+        ..FakeNode::default()
+    };
+    let session = world.connect(node);
+    world.run();
+    world.want(session, 1, "web", None);
+    world.run();
+    assert_eq!(world.answer(session, 1), Some(Ok(())));
+}
