@@ -210,8 +210,13 @@ impl Ledger {
         for (node, old) in &held_before {
             let now = self.held.get(node).unwrap_or(&empty);
             let heard = news.entry(*node).or_default();
-            for key in old.difference(now).filter_map(|scope| self.scopes.get(scope)).flatten() {
-                heard.insert(key, None);
+            for scope in old.difference(now) {
+                let keys = self.scopes.get(scope).into_iter().flatten();
+                let had = |key: &&Key| match before.get(*key) {
+                    Some(entered) => entered.as_ref().is_some_and(|entered| entered.scope == *scope),
+                    None => true,
+                };
+                heard.extend(keys.filter(had).map(|key| (key, None)));
             }
             for key in now.difference(old).filter_map(|scope| self.scopes.get(scope)).flatten() {
                 heard.insert(key, Some(&self.records[key].record));
@@ -219,7 +224,8 @@ impl Ledger {
         }
         for (key, old) in before {
             if let Some(old) = old {
-                let holders = self.holders.get(&old.scope).into_iter().flatten();
+                let had = |node: &NodeId| held_before.get(node).is_none_or(|held| held.contains(&old.scope));
+                let holders = self.holders.get(&old.scope).into_iter().flatten().filter(|node| had(node));
                 let left = held_before.iter().filter(|(_, held)| held.contains(&old.scope));
                 for node in holders.chain(left.map(|(node, _)| node)) {
                     news.entry(*node).or_default().insert(key, None);
