@@ -250,7 +250,10 @@ impl Links {
         link: &ContainerLink<'_>,
         judge: impl FnOnce(&HostEnd) -> Result<(), E>,
     ) -> Result<Attached, AttachError<E>> {
-        let problems = link.problems();
+        let mut problems = link.problems();
+        if link.namespace.identity()? == self.home.identity()? {
+            problems.push(Problem::HostNamespace { namespace: link.namespace.to_string() });
+        }
         if !problems.is_empty() {
             return Err(Error::Plan { name: link.name.clone(), problems }.into());
         }

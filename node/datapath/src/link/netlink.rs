@@ -76,7 +76,11 @@ impl Netlink {
         let mut answer = Answer::default();
         loop {
             self.buffer.clear();
-            self.socket.recv(&mut self.buffer, 0).map_err(Fault::Socket)?;
+            match self.socket.recv(&mut self.buffer, 0) {
+                // A socket with a time limit is not resumed after a signal.
+                Err(source) if source.kind() == io::ErrorKind::Interrupted => continue,
+                received => received.map_err(Fault::Socket)?,
+            };
             if answer.take(&self.buffer, self.sequence)? {
                 return Ok(answer);
             }

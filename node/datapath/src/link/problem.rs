@@ -95,6 +95,14 @@ pub enum Problem {
         /// The range given.
         range: Prefix,
     },
+    /// The container's namespace is the host's.
+    #[error(
+        "namespace {namespace}: it is the host's own, whose routes the link would take; give the container's"
+    )]
+    HostNamespace {
+        /// The namespace given.
+        namespace: String,
+    },
     /// Port 0.
     #[error("port 0: it is no UDP port; give 4789 or another")]
     Port,

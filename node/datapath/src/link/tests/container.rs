@@ -372,6 +372,17 @@ fn a_link_that_cannot_be_is_refused_with_every_problem() {
 }
 
 #[test]
+fn the_hosts_own_namespace_is_no_containers() {
+    alone(|| {
+        let own = Namespace::current().unwrap();
+        let error = Links::open().unwrap().attach(&dual(1, &own), content).unwrap_err();
+        let AttachError::Link(Error::Plan { problems, .. }) = &error else { panic!("{error:?}") };
+        assert_eq!(*problems, [Problem::HostNamespace { namespace: "/proc/thread-self/ns/net".to_owned() }]);
+        assert_eq!(link_names(), ["lo"]);
+    });
+}
+
+#[test]
 fn a_process_without_the_right_is_told_which_one() {
     use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
     alone(|| {
