@@ -230,3 +230,74 @@ impl Compiler {
         Some(id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::Endpoint;
+    use intent::object::Namespace;
+    use record::record::{AddressClass, PortName};
+    use record::selector::Selector;
+    use record::{Labels, NamedPort, Prefix, Protocol};
+
+    const TENANT: TenantId = TenantId(1);
+
+    /// An endpoint whose named port makes it a group of its own.
+    fn endpoint(number: u16) -> Endpoint {
+        Endpoint {
+            tenant: TENANT,
+            uid: number.to_string(),
+            vni: Vni::new(1).unwrap(),
+            namespace: "shop".into(),
+            name: number.to_string(),
+            labels: Labels::new(),
+            ports: [NamedPort { name: "http".into(), protocol: Protocol::Tcp, port: number }].into(),
+            addresses: [address()].into(),
+            node: NodeId(1),
+        }
+    }
+
+    fn address() -> IpAddr {
+        "10.0.0.2".parse().unwrap()
+    }
+
+    fn group(compiler: &Compiler, number: u16) -> Group {
+        compiler.group(TENANT, &number.to_string(), address())
+    }
+
+    #[test]
+    fn who_gets_no_group_number_is_denied_and_gets_one_when_one_has_rested() {
+        let mut compiler = Compiler::new(Numbers::with_groups(10, 3));
+        let namespace = Namespace { name: "shop".into(), labels: Labels::new(), network: "default".into() };
+        let port = PortName { protocol: Protocol::Tcp, name: "http".into() };
+        let names = Universe { ports: [port].into(), ..Universe::default() };
+        compiler.apply([
+            Change::PutTenant { id: TENANT, name: "t".into() },
+            Change::PutNamespace(TENANT, namespace),
+            Change::Keep(TENANT, names.clone()),
+            Change::PutEndpoint(endpoint(1)),
+            Change::PutEndpoint(endpoint(2)),
+            Change::PutEndpoint(endpoint(3)),
+        ]);
+        assert_eq!(group(&compiler, 3), Group::UNKNOWN, "the empty group and two more are all");
+        assert_eq!(compiler.problems(), [Problem::GroupsExhausted { tenant: TENANT, endpoints: 1 }]);
+
+        // A range without a number is not the world.
+        let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
+        let range = Selector::Addresses { prefix, except: BTreeSet::new() };
+        compiler.apply([Change::Keep(TENANT, Universe { selectors: [range].into(), ..names })]);
+        let class = compiler.record(&Key::AddressClass(TENANT, prefix)).cloned();
+        let unknown = AddressClass { tenant: TENANT, prefix, group: Group::UNKNOWN };
+        assert_eq!(class, Some(Record::AddressClass(unknown)));
+
+        compiler
+            .apply([Change::RemoveEndpoint(TENANT, "1".into()), Change::RemoveEndpoint(TENANT, "2".into())]);
+        assert_eq!(group(&compiler, 3), Group::UNKNOWN, "freed numbers rest");
+        compiler.advance(10);
+        let changes = compiler.apply([]);
+        assert!(group(&compiler, 3) >= Group::FIRST);
+        assert!(compiler.class(TENANT, "192.0.2.1".parse().unwrap()) >= Group::FIRST);
+        assert_eq!(compiler.problems(), []);
+        assert!(changes.upserts.iter().any(|record| record.key() == Key::Endpoint(TENANT, "3".into())));
+    }
+}

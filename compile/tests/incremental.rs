@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 //! Incremental equals from nothing; whoever is told of the changes holds what is to be held.
 
 mod world;

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 //! What the records say is what the policies say, read one by one; and no stage of a change says anything else.
 
 mod world;

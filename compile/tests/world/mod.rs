@@ -13,25 +13,25 @@ use record::record::{Network, Node, PortName, Route, Subnet};
 use record::selector::{Identity, LabelSelector, Namespaces, Operator, Requirement, Selector, Subject};
 use record::{Key, Labels, NamedPort, NodeId, Prefix, Protocol, Record, TenantId, Vni};
 
-pub fn vni(id: u32) -> Vni {
+pub(crate) fn vni(id: u32) -> Vni {
     Vni::new(id).unwrap()
 }
 
-pub fn prefix(text: &str) -> Prefix {
+pub(crate) fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
 }
 
-pub fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-pub fn namespace(name: &str, own: &[(&str, &str)]) -> Namespace {
+pub(crate) fn namespace(name: &str, own: &[(&str, &str)]) -> Namespace {
     let mut labels = labels(own);
     labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name.to_owned());
     Namespace { name: name.to_owned(), labels, network: "default".to_owned() }
 }
 
-pub fn network(id: u32, tenant: u32, default_allow: bool) -> Network {
+pub(crate) fn network(id: u32, tenant: u32, default_allow: bool) -> Network {
     Network {
         vni: vni(id),
         tenant: TenantId(tenant),
@@ -48,19 +48,19 @@ pub fn network(id: u32, tenant: u32, default_allow: bool) -> Network {
 
 /// What has been said so far, each object as it was said last.
 #[derive(Clone, Debug, Default)]
-pub struct World {
-    pub tenants: BTreeMap<TenantId, String>,
-    pub nodes: BTreeMap<NodeId, Node>,
-    pub networks: BTreeMap<Vni, Network>,
-    pub blocks: BTreeMap<(Vni, Prefix), Route>,
-    pub namespaces: BTreeMap<(TenantId, String), Namespace>,
-    pub policies: BTreeMap<(TenantId, String, String), NetworkPolicy>,
-    pub endpoints: BTreeMap<(TenantId, String), Endpoint>,
-    pub kept: BTreeMap<TenantId, Universe>,
+pub(crate) struct World {
+    pub(crate) tenants: BTreeMap<TenantId, String>,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) networks: BTreeMap<Vni, Network>,
+    pub(crate) blocks: BTreeMap<(Vni, Prefix), Route>,
+    pub(crate) namespaces: BTreeMap<(TenantId, String), Namespace>,
+    pub(crate) policies: BTreeMap<(TenantId, String, String), NetworkPolicy>,
+    pub(crate) endpoints: BTreeMap<(TenantId, String), Endpoint>,
+    pub(crate) kept: BTreeMap<TenantId, Universe>,
 }
 
 impl World {
-    pub fn take_in(&mut self, change: Change) {
+    pub(crate) fn take_in(&mut self, change: Change) {
         match change {
             Change::PutTenant { id, name } => _ = self.tenants.insert(id, name),
             Change::RemoveTenant(id) => _ = self.tenants.remove(&id),
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// The changes that make it from nothing.
-    pub fn changes(&self) -> Vec<Change> {
+    pub(crate) fn changes(&self) -> Vec<Change> {
         let tenants = self.tenants.iter().map(|(id, name)| Change::PutTenant { id: *id, name: name.clone() });
         let namespaces = self.namespaces.iter();
         let policies = self.policies.iter();
@@ -108,7 +108,7 @@ impl World {
     }
 
     /// Whether `to` hears `from` according to the policies of one direction, read one by one: `None`, no policy isolates.
-    pub fn reads(&self, tenant: TenantId, packet: &Packet<'_>) -> Reading {
+    pub(crate) fn reads(&self, tenant: TenantId, packet: &Packet<'_>) -> Reading {
         let read = |side: fn(&NetworkPolicy) -> &Option<Vec<Rule>>, own: &Someone<'_>, peer: &Someone<'_>| {
             let Someone::Endpoint(own, _) = own else { return None };
             let mut isolated = false;
@@ -172,33 +172,33 @@ impl World {
 
 /// One end of a packet.
 #[derive(Clone, Copy, Debug)]
-pub enum Someone<'a> {
+pub(crate) enum Someone<'a> {
     Endpoint(&'a Endpoint, IpAddr),
     Outside(IpAddr),
 }
 
 /// The first packet of a flow.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet<'a> {
-    pub from: Someone<'a>,
-    pub to: Someone<'a>,
-    pub protocol: u8,
-    pub port: u16,
+pub(crate) struct Packet<'a> {
+    pub(crate) from: Someone<'a>,
+    pub(crate) to: Someone<'a>,
+    pub(crate) protocol: u8,
+    pub(crate) port: u16,
 }
 
 /// What each direction's policies say; `None`: nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    pub egress: Option<bool>,
-    pub ingress: Option<bool>,
+pub(crate) struct Reading {
+    pub(crate) egress: Option<bool>,
+    pub(crate) ingress: Option<bool>,
 }
 
 /// A store of numbers.
 #[derive(Clone, Debug, Default)]
-pub struct Store(pub BTreeMap<Vec<u8>, Vec<u8>>);
+pub(crate) struct Store(pub(crate) BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Store {
-    pub fn write(&mut self, stored: Vec<Stored>) {
+    pub(crate) fn write(&mut self, stored: Vec<Stored>) {
         for (key, value) in stored {
             match value {
                 Some(value) => _ = self.0.insert(key, value),
@@ -207,22 +207,22 @@ impl Store {
         }
     }
 
-    pub fn load(&self) -> Result<Numbers, LoadError> {
+    pub(crate) fn load(&self) -> Result<Numbers, LoadError> {
         Numbers::load(0, self.0.clone())
     }
 }
 
-pub fn records(compiler: &Compiler) -> BTreeMap<Key, Record> {
+pub(crate) fn records(compiler: &Compiler) -> BTreeMap<Key, Record> {
     compiler.records().map(|record| (record.key(), (**record).clone())).collect()
 }
 
 /// A list of batches of changes in which the same few names meet again and again.
-pub fn histories() -> impl Strategy<Value = Vec<Vec<Change>>> {
+pub(crate) fn histories() -> impl Strategy<Value = Vec<Vec<Change>>> {
     prop::collection::vec(prop::collection::vec(change(), 1..5), 1..14)
 }
 
 /// A world with endpoints and policies of one tenant, complete enough to judge in.
-pub fn tenants() -> impl Strategy<Value = World> {
+pub(crate) fn tenants() -> impl Strategy<Value = World> {
     let namespaces = (namespace_labels(), namespace_labels());
     let policies = prop::collection::vec(policy(), 0..6);
     let endpoints = prop::collection::vec(endpoint(), 1..6);
@@ -244,7 +244,7 @@ pub fn tenants() -> impl Strategy<Value = World> {
     })
 }
 
-pub fn policy() -> impl Strategy<Value = NetworkPolicy> {
+pub(crate) fn policy() -> impl Strategy<Value = NetworkPolicy> {
     let name = prop::sample::select(vec!["p", "q", "r"]);
     let rules = || prop::option::of(prop::collection::vec(rule(), 0..3));
     (name, a_namespace(), label_selector(), rules(), rules()).prop_map(
