@@ -103,7 +103,7 @@ impl Underlay {
         PathBuf::from(format!("{NETNS}/{}{member}", namespace_prefix(&self.lab)))
     }
 
-    /// Makes all of it. What was made before a fault is found by its names.
+    /// Makes all of it and returns when it carries packets. What was made before a fault is found by its names.
     pub(crate) fn build(&self) -> Result<()> {
         let switch = Namespace::create(&self.path(SWITCH))?;
         switch.enter(|| {
@@ -113,7 +113,16 @@ impl Underlay {
             set_sysctl("ipv6/conf/default/disable_ipv6", "1")?;
             Links::open()?.add_bridge(BRIDGE, self.mtu)
         })??;
-        self.members.iter().try_for_each(|member| self.join(*member, &switch))
+        self.members.iter().try_for_each(|member| self.join(*member, &switch))?;
+        switch.enter(|| {
+            let links = Links::open()?;
+            self.members.iter().try_for_each(|member| links.await_carrying(&member.to_string()))
+        })??;
+        self.members.iter().try_for_each(|member| self.await_uplink(*member))
+    }
+
+    fn await_uplink(&self, member: Member) -> Result<()> {
+        Namespace::open(&self.path(member))?.enter(|| Links::open()?.await_carrying(UPLINK))?
     }
 
     fn join(&self, member: Member, switch: &Namespace) -> Result<()> {
@@ -158,13 +167,18 @@ impl Underlay {
         Ok(())
     }
 
-    /// Takes a member's link to the switch down, or up again.
+    /// Takes a member's link to the switch down, or up again; then it carries packets when this returns.
     pub(crate) fn connect(&self, member: Member, connected: bool) -> Result<()> {
         let port = member.to_string();
         Namespace::open(&self.path(SWITCH))?.enter(|| {
             let links = Links::open()?;
-            if connected { links.up(&port) } else { links.down(&port) }
-        })?
+            if !connected {
+                return links.down(&port);
+            }
+            links.up(&port)?;
+            links.await_carrying(&port)
+        })??;
+        if connected { self.await_uplink(member) } else { Ok(()) }
     }
 
     /// Sets the MTU, in bytes, of every link of the underlay.

@@ -141,6 +141,10 @@ fn a_killed_agent_stays_down_until_it_is_started_and_the_others_run_on() {
         lab.node(1).start().unwrap();
         assert!(lab.node(1).daemon().is_some_and(ProcessId::alive));
         assert_eq!(lab.node(2).daemon(), Some(second));
+        lab.node(2).stop().unwrap();
+        assert!(!second.alive() && lab.node(2).daemon().is_none());
+        lab.start().unwrap();
+        assert!(lab.world().start().is_err() && lab.world().daemon().is_none());
         lab.await_ready(SOON).unwrap();
         lab.node(2).kill().unwrap();
         let late = lab.await_ready(Duration::from_millis(50)).unwrap_err().to_string();

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::{Lab, lock};
 use crate::cgroup::Cgroup;
 use crate::container::{Container, Runtime, Spec};
@@ -50,6 +52,11 @@ impl Host<'_> {
     /// Its agent's socket.
     pub fn agent_socket(&self) -> PathBuf {
         self.folder().join("agent.sock")
+    }
+
+    /// The log of its agent, or of the server.
+    pub fn log(&self) -> PathBuf {
+        self.folder().join(format!("{}.log", self.role()))
     }
 
     /// Its part of the lab's BPF file system.
@@ -113,6 +120,10 @@ impl Host<'_> {
 
     /// Starts its agent, or the server on the server's host, and returns once it answers. Does nothing if it runs.
     pub fn start(&self) -> Result<()> {
+        if self.member == Member::World {
+            let remedy = "agents run on the other hosts".to_owned();
+            return Err(Error::Missing { kind: "agent in the", name: self.name(), remedy });
+        }
         if self.daemon().is_some() {
             return Ok(());
         }
@@ -147,8 +158,23 @@ impl Host<'_> {
 
     /// Ends its agent, or the server, at once (SIGKILL), as a crash would. Does nothing if it does not run.
     pub fn kill(&self) -> Result<()> {
+        self.end(Signal::KILL)
+    }
+
+    /// Asks its agent, or the server, to end (SIGTERM), and waits at most 10 s until it has. Does nothing if it does not run.
+    pub fn stop(&self) -> Result<()> {
+        self.end(Signal::TERM)
+    }
+
+    /// Ends it at once and starts it again.
+    pub fn restart(&self) -> Result<()> {
+        self.kill()?;
+        self.start()
+    }
+
+    fn end(&self, signal: Signal) -> Result<()> {
         if let Some(process) = self.daemon() {
-            process.kill();
+            process.signal(signal);
             if !process.wait(Duration::from_secs(10)) && process.alive() {
                 let object = format!("process {} of {}", process.pid, self.name());
                 return Err(io::Error::from(io::ErrorKind::TimedOut)).context("end", object);
@@ -156,12 +182,6 @@ impl Host<'_> {
         }
         self.reap();
         Ok(())
-    }
-
-    /// Ends it at once and starts it again.
-    pub fn restart(&self) -> Result<()> {
-        self.kill()?;
-        self.start()
     }
 
     /// Its folders and groups.

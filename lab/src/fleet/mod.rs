@@ -256,16 +256,11 @@ impl Lab {
             let links = links.map_or_else(|fault| report(&fault), |names| names.join(" "));
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{member}: links {links}");
-            let daemon = self.record().daemons.get(&member.to_string()).copied();
-            if let Some(daemon) = daemon {
-                let state = if daemon.alive() { "runs" } else { "has ended" };
-                let log = process::tail(&host.folder().join(format!("{}.log", host.role())));
-                let _ = writeln!(
-                    text,
-                    "{member}: {} {} {state}; its log ends with:\n{log}",
-                    host.role(),
-                    daemon.pid
-                );
+            if host.log().exists() {
+                let state =
+                    host.daemon().map_or("has ended".to_owned(), |daemon| format!("runs as {}", daemon.pid));
+                let log = process::tail(&host.log());
+                let _ = writeln!(text, "{member}: {} {state}; its log ends with:\n{log}", host.role());
             }
         }
         text
@@ -326,7 +321,8 @@ impl Lab {
     fn remove(&self) -> Result<()> {
         let done = teardown::down(&self.name()).map(drop);
         for (_, mut child) in std::mem::take(&mut *lock(&self.children)) {
-            // It was killed above; this takes its exit status, so that no zombie stays.
+            // It was killed above, if that went well; this takes its exit status, so that no zombie stays.
+            let _ = child.kill();
             let _ = child.wait();
         }
         done

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoPortData, LinkAttribute, LinkInfo, LinkMessage, State,
+};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{IpVersion, RouteMessageBuilder};
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Links;
 use crate::error::{Context, Result};
+use crate::wait::wait_until;
 
 impl Links {
     /// The names of all links, sorted.
@@ -63,9 +67,21 @@ impl Links {
         Ok(lines)
     }
 
+    /// Waits until a link that is up carries packets, at most 10 s: after the other end of a veth pair has come up too, the kernel
+    /// starts the queues, and a bridge its port, a little later. Until then packets are dropped.
+    pub fn await_carrying(&self, name: &str) -> Result<()> {
+        let found = wait_until(CARRIES_WITHIN, &format!("{name} carries packets"), || {
+            let get = self.handle.link().get().match_name(name.to_owned()).execute();
+            let found =
+                self.runtime.block_on(get.try_collect::<Vec<_>>()).map_err(|fault| fault.to_string())?;
+            found.iter().try_for_each(carries)
+        });
+        Ok(found?)
+    }
+
     fn indices(&self) -> Result<HashMap<u32, String>> {
         let found = self.list("the links", self.handle.link().get().execute().try_collect::<Vec<_>>())?;
-        let name = |message: rtnetlink::packet_route::link::LinkMessage| {
+        let name = |message: LinkMessage| {
             let index = message.header.index;
             message.attributes.into_iter().find_map(|attribute| match attribute {
                 LinkAttribute::IfName(name) => Some((index, name)),
@@ -78,6 +94,30 @@ impl Links {
     fn list<T>(&self, object: &str, listing: impl Future<Output = Result<T, rtnetlink::Error>>) -> Result<T> {
         self.runtime.block_on(listing).context("list", object)
     }
+}
+
+/// The error says what it still waits for.
+fn carries(link: &LinkMessage) -> Result<(), String> {
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::OperState(state) if *state != State::Up => {
+                return Err(format!("the link is {state:?}"));
+            }
+            LinkAttribute::LinkInfo(parts) => parts.iter().try_for_each(forwards)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn forwards(part: &LinkInfo) -> Result<(), String> {
+    let LinkInfo::PortData(InfoPortData::BridgePort(settings)) = part else { return Ok(()) };
+    settings.iter().try_for_each(|setting| match setting {
+        InfoBridgePort::State(state) if *state != BridgePortState::Forwarding => {
+            Err(format!("its bridge port is {state:?}"))
+        }
+        _ => Ok(()),
+    })
 }
 
 fn route(message: &RouteMessage, names: &HashMap<u32, String>) -> String {
@@ -102,3 +142,5 @@ fn route(message: &RouteMessage, names: &HashMap<u32, String>) -> String {
 fn name(names: &HashMap<u32, String>, index: u32) -> String {
     names.get(&index).cloned().unwrap_or_else(|| format!("link {index}"))
 }
+
+const CARRIES_WITHIN: Duration = Duration::from_secs(10);
