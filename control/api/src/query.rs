@@ -26,7 +26,6 @@ pub(crate) struct Options {
     pub(crate) dry_run: bool,
     pub(crate) validation: Validation,
     pub(crate) include_object: IncludeObject,
-    pub(crate) propagation: Option<String>,
 }
 
 /// Which revision a read is about (the table of `resourceVersion` and `resourceVersionMatch` in the API concepts).
@@ -86,7 +85,6 @@ impl Options {
                 "dryRun" => options.dry_run = dry_run(value)?,
                 "fieldValidation" => options.validation = validation(value)?,
                 "includeObject" => options.include_object = include_object(value)?,
-                "propagationPolicy" => options.propagation = Some(value.clone()),
                 _ => {}
             }
         }
@@ -139,7 +137,7 @@ fn dry_run(value: &str) -> Result<bool, Refusal> {
     }
 }
 
-pub(crate) fn validation(value: &str) -> Result<Validation, Refusal> {
+fn validation(value: &str) -> Result<Validation, Refusal> {
     match value {
         "" | "Warn" => Ok(Validation::Warn),
         "Ignore" => Ok(Validation::Ignore),

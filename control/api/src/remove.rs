@@ -27,9 +27,11 @@ pub(crate) async fn delete(api: &Api, request: &Request, name: &str) -> Result<A
     let conditions = Conditions::read(request)?;
     let mut request = request.clone();
     request.options.dry_run |= conditions.dry_run;
+    let key = request.key(name);
+    let _turn = api.turn(&key).await;
     let mut attempt = 0;
     loop {
-        let current = api.store.find(&request.key(name)).ok_or_else(|| request.not_found(name))?;
+        let current = api.store.find(&key).ok_or_else(|| request.not_found(name))?;
         conditions.check(&request, &current)?;
         match delete_once(api, &request, &current).await? {
             Outcome::Written(shown) => return Ok(answer(&request, &current, shown)),

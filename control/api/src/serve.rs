@@ -48,7 +48,7 @@ pub async fn serve(
     stopping.send_replace(true);
     let rest = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(PATIENCE, rest).await.is_err() {
-        tracing::warn!("connections were still busy at the end and are cut");
+        tracing::warn!("connections are still busy and end with the process");
     }
     for file in files {
         if let Err(error) = std::fs::remove_file(&file) {

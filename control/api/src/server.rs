@@ -4,6 +4,7 @@
 //!     who (connection) -> target (path) -> authorize -> options (query) -> read, watch, write or delete -> audit
 //! ```
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,6 +15,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
 use store::{Cached, ObjectKey, StoreError};
 use tokio::sync::watch::Sender;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
 use crate::access::{Deed, Rights, Verb, Who, authorize};
@@ -43,6 +45,7 @@ pub struct Api {
     audit: Arc<dyn Audit>,
     stopping: Sender<bool>,
     reaper: JoinHandle<()>,
+    turns: Vec<Mutex<()>>,
 }
 
 /// A request for objects, ready to be carried out.
@@ -73,7 +76,8 @@ impl Api {
         parent::ensure_default(&store).await?;
         let reaper = tokio::spawn(reap::follow(Arc::clone(&store)));
         let Settings { rights, admission, audit } = settings;
-        Ok(Arc::new(Self { store, admission, rights, audit, stopping: Sender::new(false), reaper }))
+        let turns = (0..TURNS).map(|_| Mutex::default()).collect();
+        Ok(Arc::new(Self { store, admission, rights, audit, stopping: Sender::new(false), reaper, turns }))
     }
 
     /// The API's routes, as the fallback of `extra`: what `extra` has of its own goes first. Handlers there find
@@ -90,6 +94,14 @@ impl Api {
     /// Ends every watch, so that connections come to rest.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// Waits for one's turn to change an object. Those who change the same object would only send each other back to the
+    /// start; in turn nobody is sent back for ever. Promises no more than that: others write to the store directly.
+    pub(crate) async fn turn(&self, key: &ObjectKey) -> MutexGuard<'_, ()> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        key.hash(&mut hasher);
+        self.turns[hasher.finish() as usize % self.turns.len()].lock().await
     }
 
     async fn answer(&self, who: Who, request: axum::extract::Request) -> Response<Body> {
@@ -343,6 +355,9 @@ fn with_headers(mut response: Response<Body>) -> Response<Body> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
+
+/// Objects that can be changed at the same time.
+const TURNS: usize = 256;
 
 /// `Warning` headers in one answer.
 const MOST_WARNINGS: usize = 20;

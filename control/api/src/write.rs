@@ -56,9 +56,10 @@ pub(crate) async fn create(api: &Api, request: &Request) -> Result<Answer, Refus
 /// Replaces an object, or changes it in part; or its status alone. Errors: 400, 403, 404, 409, 413, 415, 422, 503.
 pub(crate) async fn update(api: &Api, request: &Request, name: &str) -> Result<Answer, Refusal> {
     let incoming = Incoming::read(request)?;
+    let key = request.key(name);
+    let _turn = api.turn(&key).await;
     let mut attempt = 0;
     loop {
-        let key = request.key(name);
         let current = api.store.find(&key).ok_or_else(|| request.not_found(name))?;
         let mut document = incoming.document(&current)?;
         identify(request, &mut document, Some(name))?;
