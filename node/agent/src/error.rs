@@ -13,3 +13,40 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
     }
     text
 }
+
+/// Why an agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(Box<dyn StdError + Send + Sync>),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(Box<dyn StdError + Send + Sync>),
+    /// The doors cannot be opened.
+    #[error(transparent)]
+    Door(Box<dyn StdError + Send + Sync>),
+    /// `/metrics` cannot be served.
+    #[error("listen at {address} for /metrics")]
+    Metrics {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn of_journal(error: crate::journal::JournalError) -> Self {
+        Self::Journal(Box::new(error))
+    }
+
+    pub(crate) fn of_kernel(error: crate::kernel::KernelError) -> Self {
+        Self::Kernel(Box::new(error))
+    }
+
+    pub(crate) fn of_door(error: crate::door::DoorError) -> Self {
+        Self::Door(Box::new(error))
+    }
+}

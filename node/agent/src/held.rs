@@ -71,6 +71,14 @@ impl Held {
         self.tenants.get(name).copied()
     }
 
+    /// The name of the tenant with this number.
+    pub(crate) fn tenant_name(&self, tenant: TenantId) -> Option<String> {
+        match self.records.get(&Key::Tenant(tenant)) {
+            Some(Record::Tenant(tenant)) => Some(tenant.name.clone()),
+            _ => None,
+        }
+    }
+
     /// The tenant's namespace.
     pub(crate) fn project(&self, tenant: TenantId, name: &str) -> Option<&Project> {
         match self.records.get(&Key::Project(tenant, name.to_owned())) {

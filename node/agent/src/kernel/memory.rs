@@ -69,7 +69,8 @@ impl Memory {
         };
         for watcher in &*self.watchers.lock() {
             for number in &gone {
-                watcher.try_send(Vanished::Link(*number)).unwrap();
+                // A watcher of an agent that has stopped hears nothing more.
+                let _ = watcher.try_send(Vanished::Link(*number));
             }
         }
     }
