@@ -175,6 +175,26 @@ proptest! {
         }
     }
 
+    /// A node that is cut off puts new containers into groups by what it has heard of: the others must understand the same, or
+    /// nothing.
+    #[test]
+    fn a_number_never_means_something_else_while_freed_ones_rest(history in histories()) {
+        let mut compiler = Compiler::new(Numbers::new(1));
+        let mut meanings: BTreeMap<Key, String> = BTreeMap::new();
+        for batch in history {
+            let changes = compiler.apply(batch);
+            for record in &changes.upserts {
+                let meaning = match &**record {
+                    Record::Group(group) => format!("{:?} {:?} {:?}", group.members, group.selectors, group.ports),
+                    Record::Selector(_) | Record::Rule(_) => format!("{record:?}"),
+                    _ => continue,
+                };
+                let known = meanings.entry(record.key()).or_insert_with(|| meaning.clone());
+                prop_assert_eq!(&*known, &meaning);
+            }
+        }
+    }
+
     #[test]
     fn a_world_taken_apart_leaves_nothing(history in histories()) {
         let mut world = World::default();

@@ -24,7 +24,7 @@ pub(super) struct Classes {
     marks: BTreeMap<Prefix, Mark>,
     /// How many marks there are of each length: v4 and v6.
     lengths: [BTreeMap<u8, u32>; 2],
-    shown: BTreeMap<Prefix, Shown>,
+    shown: BTreeMap<Prefix, Group>,
     /// How many of them have no group for want of a number.
     waiting: usize,
     dirty: BTreeSet<Prefix>,
@@ -34,13 +34,6 @@ pub(super) struct Classes {
 struct Mark {
     ranges: BTreeSet<SelectorId>,
     holes: BTreeSet<SelectorId>,
-}
-
-/// A record that stands for a cell.
-#[derive(Clone, Debug)]
-pub(super) struct Shown {
-    pub(super) class: Class,
-    pub(super) group: Group,
 }
 
 /// What has become of a prefix: its class if it is shown now.
@@ -84,13 +77,13 @@ impl Classes {
         self.class(host, host.length())
     }
 
-    /// The shown prefix that gives an address its group.
-    pub(super) fn shown_for(&self, address: IpAddr) -> Option<(Prefix, &Shown)> {
+    /// The shown prefix around an address, and the group that it gives.
+    pub(super) fn shown_for(&self, address: IpAddr) -> Option<(Prefix, Group)> {
         let host = Prefix::host(address);
         let lengths = (0..=host.length()).rev();
         lengths
             .filter_map(|length| Prefix::containing(address, length).ok())
-            .find_map(|prefix| self.shown.get(&prefix).map(|shown| (prefix, shown)))
+            .find_map(|prefix| self.shown(prefix).map(|group| (prefix, group)))
     }
 
     /// Whether a cell waits for a group number.
@@ -101,30 +94,25 @@ impl Classes {
     /// Tries those that wait for a group number again.
     pub(super) fn soil_waiting(&mut self) {
         if self.waits() {
-            let waiting = self.shown.iter().filter(|(_, shown)| shown.group == Group::UNKNOWN);
+            let waiting = self.shown.iter().filter(|(_, group)| **group == Group::UNKNOWN);
             self.dirty.extend(waiting.map(|(prefix, _)| *prefix));
         }
     }
 
-    /// Notes what a prefix shows now; gives back the group that it showed before.
-    pub(super) fn show(&mut self, prefix: Prefix, shown: Option<Shown>) -> Option<Group> {
-        let waits = |shown: &Shown| usize::from(shown.group == Group::UNKNOWN);
-        self.waiting += shown.as_ref().map_or(0, waits);
-        let old = match shown {
-            Some(shown) => self.shown.insert(prefix, shown),
+    /// Notes the group that a prefix shows now; gives back the one that it showed before.
+    pub(super) fn show(&mut self, prefix: Prefix, group: Option<Group>) -> Option<Group> {
+        self.waiting += usize::from(group == Some(Group::UNKNOWN));
+        let old = match group {
+            Some(group) => self.shown.insert(prefix, group),
             None => self.shown.remove(&prefix),
         };
-        self.waiting -= old.as_ref().map_or(0, waits);
-        old.map(|old| old.group)
+        self.waiting -= usize::from(old == Some(Group::UNKNOWN));
+        old
     }
 
-    /// What a prefix shows.
-    pub(super) fn shown(&self, prefix: Prefix) -> Option<&Shown> {
-        self.shown.get(&prefix)
-    }
-
-    pub(super) fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+    /// The group that a prefix shows.
+    pub(super) fn shown(&self, prefix: Prefix) -> Option<Group> {
+        self.shown.get(&prefix).copied()
     }
 
     /// Works out anew what is shown inside the ranges that changed: all of it, whether it is different or not. What is no longer

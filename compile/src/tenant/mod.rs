@@ -1,7 +1,7 @@
 //! One tenant: what is known of it, and how its records follow from that.
 //!
 //! A change is taken in at once (the universe, and whom each selector matches, are exact after it), and marks what it may
-//! concern. Settling then works through the marks in one order:
+//! concern. Settling (`settle`) then works through the marks in one order:
 //!
 //! ```text
 //!   endpoints, address classes --> groups --> rule sets --> rows
@@ -15,6 +15,7 @@ mod index;
 mod member;
 mod policy;
 mod rule_set;
+mod settle;
 mod universe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,13 +23,13 @@ use std::net::IpAddr;
 
 use intent::object::Namespace;
 use intent::policy::{NetworkPolicy, Peers};
-use record::record::{AddressClass, Endpoint as EndpointRecord, Members as Kind, PortName, Project};
+use record::record::{Members as Kind, PortName, Project};
 use record::selector::Selector;
-use record::{Direction, Group, Key, Prefix, Record, SelectorId, TenantId};
+use record::{Group, Key, Prefix, Record, SelectorId, TenantId};
 
-use self::class::{Classes, Shown};
+use self::class::Classes;
 use self::group::Groups;
-use self::member::{Members, NamespaceMap, port_name};
+use self::member::{Members, NamespaceMap};
 use self::policy::{Policies, PolicyKey, PolicyState};
 use self::rule_set::RuleSets;
 use crate::compiler::Work;
@@ -266,128 +267,6 @@ impl Tenant {
     }
 }
 
-/// Settling.
-impl Tenant {
-    /// Brings the records in line with what has been taken in.
-    pub(crate) fn settle(&mut self, desk: &mut Desk<'_>) {
-        if self.waits() && desk.numbers.has_group_left(desk.tenant) {
-            self.members.dirty.append(&mut self.members.homeless);
-            self.classes.soil_waiting();
-            if let Some(name) = self.name.clone() {
-                self.put_name(name, desk);
-            }
-        }
-        for uid in std::mem::take(&mut self.members.dirty) {
-            self.regroup(&uid, desk);
-        }
-        if self.classes.is_dirty() {
-            self.reclassify(desk);
-        }
-        for (group, state) in self.groups.bury(desk) {
-            self.rule_sets.forget(group, &state, desk);
-            self.rule_sets.release(state.ingress);
-            self.rule_sets.release(state.egress);
-        }
-        self.rejudge(desk);
-    }
-
-    /// Finds the group of each address of an endpoint.
-    fn regroup(&mut self, uid: &str, desk: &mut Desk<'_>) {
-        let Some(member) = self.members.member(uid) else { return };
-        desk.work.endpoints_grouped += 1;
-        let (endpoint, old) = (member.endpoint.clone(), member.groups.clone());
-        let mut groups = BTreeMap::new();
-        for address in &endpoint.addresses {
-            groups.insert(*address, self.enter(&endpoint, *address, desk));
-        }
-        if groups.values().any(|group| *group == Group::UNKNOWN)
-            && self.namespaces.contains_key(&endpoint.namespace)
-        {
-            self.members.homeless.insert(uid.into());
-        } else {
-            self.members.homeless.remove(uid);
-        }
-        for group in old.values() {
-            self.groups.leave(*group);
-        }
-        if let Some(member) = self.members.member_mut(uid) {
-            member.groups.clone_from(&groups);
-        }
-        let record = EndpointRecord { tenant: desk.tenant, uid: uid.to_owned(), groups };
-        desk.ledger.put(Scope::Node(endpoint.node), Record::Endpoint(record));
-    }
-
-    /// The group of one address of an endpoint, which is in it from now on. An endpoint of a namespace that is not there is in
-    /// none: what is missing is denied.
-    fn enter(&mut self, endpoint: &Endpoint, address: IpAddr, desk: &mut Desk<'_>) -> Group {
-        if !self.namespaces.contains_key(&endpoint.namespace) {
-            return Group::UNKNOWN;
-        }
-        let mut selectors = self.classes.matching(address);
-        selectors.extend(self.members.matched(endpoint).into_iter().flatten());
-        let ports = endpoint.ports.iter().filter(|port| self.universe.names(&port_name(port)));
-        let name = GroupName { members: Kind::Endpoints, selectors, ports: ports.cloned().collect() };
-        self.groups.enter(name, desk).unwrap_or(Group::UNKNOWN)
-    }
-
-    fn reclassify(&mut self, desk: &mut Desk<'_>) {
-        for (prefix, class) in self.classes.redraw() {
-            let Some(class) = class else {
-                if let Some(old) = self.classes.show(prefix, None) {
-                    self.groups.leave(old);
-                }
-                desk.ledger.remove(&Key::AddressClass(desk.tenant, prefix));
-                continue;
-            };
-            let same = |shown: &Shown| shown.class == class && shown.group != Group::UNKNOWN;
-            if self.classes.shown(prefix).is_some_and(same) {
-                continue;
-            }
-            let group = if class.is_empty() {
-                Group::WORLD
-            } else {
-                let name =
-                    GroupName { members: Kind::Addresses, selectors: class.clone(), ports: BTreeSet::new() };
-                self.groups.enter(name, desk).unwrap_or(Group::UNKNOWN)
-            };
-            if let Some(old) = self.classes.show(prefix, Some(Shown { class, group })) {
-                self.groups.leave(old);
-            }
-            desk.put(Record::AddressClass(AddressClass { tenant: desk.tenant, prefix, group }));
-        }
-    }
-
-    /// Gives groups their rule sets, and rule sets their rows.
-    fn rejudge(&mut self, desk: &mut Desk<'_>) {
-        let fresh = std::mem::take(&mut self.groups.fresh);
-        let mut concerned = fresh.clone();
-        for subject in std::mem::take(&mut self.policies.soiled_subjects) {
-            concerned.extend(self.groups.with_selector(subject));
-        }
-        for group in concerned {
-            desk.work.groups_judged += 1;
-            let Some(state) = self.groups.group_mut(group) else { continue };
-            if state.is_of_endpoints() {
-                for direction in [Direction::Ingress, Direction::Egress] {
-                    let new = self.rule_sets.claim(state, direction, &self.policies, desk);
-                    let old = std::mem::replace(state.rule_set(direction), new);
-                    self.rule_sets.release(old);
-                }
-            }
-            self.groups.write(group, desk);
-        }
-        for isolation in std::mem::take(&mut self.policies.soiled_isolations) {
-            self.rule_sets.soil(isolation);
-        }
-        self.rule_sets.bury(&mut self.groups, desk);
-        // Those that exist already get the rows about new groups; those that are new get all their rows.
-        for group in fresh {
-            self.rule_sets.introduce(group, &mut self.groups, &self.policies, desk);
-        }
-        self.rule_sets.rebuild(&mut self.groups, &self.policies, desk);
-    }
-}
-
 /// Questions.
 impl Tenant {
     pub(crate) fn groups_of(&self, uid: &str) -> Option<&BTreeMap<IpAddr, Group>> {
@@ -412,7 +291,7 @@ impl Tenant {
     /// The group of an outside address, and the range that gives it.
     pub(crate) fn class_of(&self, address: IpAddr) -> (Group, Option<Prefix>) {
         match self.classes.shown_for(address) {
-            Some((prefix, shown)) => (shown.group, Some(prefix)),
+            Some((prefix, group)) => (group, Some(prefix)),
             None => (Group::WORLD, None),
         }
     }
