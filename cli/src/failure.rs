@@ -1,0 +1,152 @@
+//! Why a command failed, what to do about it, and the exit code.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use intent::Problem;
+use record::door::Refusal;
+
+use crate::client::ClientError;
+use crate::style::Style;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The arguments contradict each other, or name what does not exist.
+    #[error("{message}")]
+    Usage {
+        message: String,
+        /// What to write instead.
+        remedy: String,
+    },
+    /// The server could not be asked, or said no.
+    #[error(transparent)]
+    Server(#[from] ClientError),
+    /// Documents are wrong. Each problem is told with its place.
+    #[error("{}, {outcome}", count(problems.len(), "problem"))]
+    Documents {
+        problems: Vec<Problem>,
+        /// What was done about it: `nothing was applied`.
+        outcome: String,
+    },
+    /// Some of several objects could not be dealt with; each was told.
+    #[error("{failed} of {} failed", count(*all, "object"))]
+    Partly { failed: usize, all: usize },
+    /// A file cannot be read or written.
+    #[error("cannot {operation} {}", path.display())]
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The agent said no.
+    #[error("the agent refused to {operation} {object}: {}", refusal.message)]
+    Door { operation: &'static str, object: String, refusal: Refusal },
+    /// Containers, labs and the agent's door.
+    #[error(transparent)]
+    Lab(#[from] lab::Error),
+    /// A process of this host could not be started or ended.
+    #[error("cannot {operation} {object}")]
+    Process {
+        operation: &'static str,
+        object: String,
+        #[source]
+        source: io::Error,
+    },
+    /// Something has not come to pass in time.
+    #[error("{what} has not happened within {seconds} s")]
+    Late { what: String, seconds: u64, remedy: String },
+    /// What the server answered lacks something.
+    #[error("the server's answer to {question} is not understood")]
+    Answer {
+        question: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Output cannot be written.
+    #[error("cannot write the output")]
+    Output(#[from] io::Error),
+    /// An answer that is given by the exit code: a difference, or a process's own code.
+    #[error("exit code {0}")]
+    Code(u8),
+}
+
+impl Failure {
+    /// An argument that cannot be used.
+    pub(crate) fn usage(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), remedy: remedy.into() }
+    }
+
+    /// 1: it failed; 2: the arguments are wrong; others are a process's own.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } => 2,
+            Self::Code(code) => *code,
+            _ => 1,
+        }
+    }
+
+    /// What is told on the error output; empty for an answer that the exit code alone gives.
+    pub(crate) fn told(&self, style: Style) -> String {
+        let mut told = String::new();
+        match self {
+            Self::Code(_) => return told,
+            Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => return told,
+            Self::Documents { problems, .. } => {
+                for problem in problems {
+                    let line = printable(&problem.to_string());
+                    writeln!(told, "{line}").expect("writing to memory does not fail");
+                }
+            }
+            _ => {}
+        }
+        let mut line = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(source) = cause {
+            write!(line, ": {source}").expect("writing to memory does not fail");
+            cause = source.source();
+        }
+        writeln!(told, "{} {}", style.bad("error:"), printable(&line))
+            .expect("writing to memory does not fail");
+        if let Some(remedy) = self.remedy() {
+            writeln!(told, "{} {}", style.dim("  try:"), printable(&remedy))
+                .expect("writing to memory does not fail");
+        }
+        told
+    }
+
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Usage { remedy, .. } | Self::Late { remedy, .. } => Some(remedy.clone()),
+            Self::Server(error) => error.remedy(),
+            Self::Door { refusal, .. } => Some(refusal.remedy.clone()).filter(|remedy| !remedy.is_empty()),
+            Self::File { source, .. } | Self::Process { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => Some("become root, or a user who may".to_owned()),
+                io::ErrorKind::NotFound => Some("see that the path is right".to_owned()),
+                _ => None,
+            },
+            Self::Answer { .. } => {
+                Some("see that client and server are of one release: `sealane version`".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// `1 problem`, `2 problems`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// A text from elsewhere without the control characters that could steer a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(
+            |letter| {
+                if letter.is_control() && letter != '\n' && letter != '\t' { '\u{fffd}' } else { letter }
+            },
+        )
+        .collect()
+}

@@ -1,0 +1,191 @@
+//! `sealane apply`: make objects as files describe them.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use http::Method;
+use intent::{UnknownFields, admit};
+use serde_json::Value;
+
+use super::merge::{annotated, last_applied, patch};
+use super::source::{Checked, checked};
+use super::title;
+use crate::client::{Ask, Client, ClientError, JSON, MERGE_PATCH, Query, Reply};
+use crate::failure::{Failure, printable};
+use crate::output;
+use crate::settings::{Format, Settings};
+use crate::style::Style;
+
+/// Make objects as files describe them
+///
+/// Every document of every file is checked first. If any has a problem, all problems are listed with their lines, and
+/// nothing is applied. An object that is not there is created; one that is there is changed where the file says so: what
+/// the file said last time and says no longer goes, what others have set stays.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sealane apply -f net.yaml                  one file, any number of documents
+  sealane apply -f policies/ -n shop         every .yaml, .yml and .json file of a folder
+  cat net.yaml | sealane apply -f -          the standard input
+  sealane apply -f net.yaml --dry-run        what would happen, checked by the server")]
+pub(crate) struct Apply {
+    /// A file, a folder, or - for the standard input; may be repeated
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// Ask the server what would happen, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What became of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Outcome {
+    /// `created`, `configured`, `unchanged`.
+    pub(super) word: &'static str,
+    /// The object as it is now, or would be.
+    pub(super) object: Value,
+    /// What the server found odd.
+    warnings: Vec<String>,
+}
+
+impl Apply {
+    pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        let all = checked(&self.files, settings, "nothing was applied")?;
+        warn(&all);
+        let client = settings.client()?;
+        let mut out = output::screen();
+        let (mut failed, mut problems) = (0, Vec::new());
+        for document in &all {
+            match apply(&client, settings, document, self.dry_run) {
+                Ok(outcome) => {
+                    outcome.warn(document);
+                    tell(&mut out, settings, document, &outcome, self.dry_run)?;
+                }
+                Err(ClientError::Refused(status)) => {
+                    failed += 1;
+                    let found = document.locate(&status);
+                    if found.is_empty() {
+                        let title = title(document.kind, &document.name);
+                        let error = Failure::from(ClientError::Refused(status));
+                        eprint!("{title}: {}", error.told(Style::of(&std::io::stderr())));
+                    }
+                    problems.extend(found);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match (failed, problems.is_empty()) {
+            (0, _) => Ok(()),
+            (failed, true) => Err(Failure::Partly { failed, all: all.len() }),
+            (failed, false) => {
+                let outcome =
+                    format!("{failed} of {} not applied", crate::failure::count(all.len(), "object"));
+                Err(Failure::Documents { problems, outcome })
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// Tells what the server found odd, unless this side has told it already.
+    fn warn(&self, document: &Checked) {
+        if document.admitted.warnings.is_empty() {
+            let style = Style::of(&std::io::stderr());
+            let title = title(document.kind, &document.name);
+            self.warnings
+                .iter()
+                .for_each(|text| eprintln!("{} {title}: {}", style.odd("warning:"), printable(text)));
+        }
+    }
+}
+
+/// Tells what was accepted but is hardly meant.
+pub(super) fn warn(all: &[Checked]) {
+    let style = Style::of(&std::io::stderr());
+    for problem in all.iter().flat_map(|document| &document.admitted.warnings) {
+        eprintln!("{} {}", style.odd("warning:"), printable(&problem.to_string()));
+    }
+}
+
+fn tell(
+    out: &mut dyn Write,
+    settings: &Settings,
+    document: &Checked,
+    outcome: &Outcome,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let note = if dry_run { " (dry run)" } else { "" };
+    match settings.output {
+        Format::Json => output::document(out, Format::Json, &outcome.object),
+        Format::Yaml => {
+            writeln!(out, "---")?;
+            output::document(out, Format::Yaml, &outcome.object)
+        }
+        Format::Name => Ok(writeln!(out, "{}", title(document.kind, &document.name))?),
+        Format::Table | Format::Wide => {
+            Ok(writeln!(out, "{} {}{note}", title(document.kind, &document.name), outcome.word)?)
+        }
+    }
+}
+
+/// Brings one object to what its document says.
+pub(super) fn apply(
+    client: &Client,
+    settings: &Settings,
+    document: &Checked,
+    dry_run: bool,
+) -> Result<Outcome, ClientError> {
+    let place = settings.place(document.namespace.as_deref());
+    let query = Query::default().with("fieldManager", "sealane").with("fieldValidation", "Strict");
+    let query = query.with_some("dryRun", dry_run.then_some("All"));
+    let path = place.of(document.kind, &document.name);
+    let sent = annotated(&document.written);
+    let Some(live) = client.find(&path)? else {
+        let create = Ask::act(Method::POST, query.on(&place.of_all(document.kind)), Some((JSON, &sent)));
+        return match client.ask(&create) {
+            Ok(Reply { value, warnings }) => Ok(Outcome { word: "created", object: value, warnings }),
+            Err(ClientError::Refused(status)) if status.reason == "AlreadyExists" => {
+                // Somebody was faster; what is there now is changed instead.
+                let live = client.read(&path)?;
+                change(client, document, &live, &query.on(&path))
+            }
+            Err(error) => Err(error),
+        };
+    };
+    change(client, document, &live, &query.on(&path))
+}
+
+fn change(client: &Client, document: &Checked, live: &Value, path: &str) -> Result<Outcome, ClientError> {
+    let sent = annotated(&document.written);
+    let patch = patch(last_applied(live).as_ref(), &sent, live);
+    if is_without_effect(document, &patch, live) {
+        return Ok(Outcome { word: "unchanged", object: live.clone(), warnings: Vec::new() });
+    }
+    let reply = client.ask(&Ask::act(Method::PATCH, path.to_owned(), Some((MERGE_PATCH, &patch))))?;
+    let same = reply.value["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"];
+    let same = same && without_revision(&reply.value) == without_revision(live);
+    let word = if same { "unchanged" } else { "configured" };
+    Ok(Outcome { word, object: reply.value, warnings: reply.warnings })
+}
+
+/// Whether the object would be the same after the patch, defaults in lists considered.
+fn is_without_effect(document: &Checked, patch: &Value, live: &Value) -> bool {
+    let mut merged = live.clone();
+    json_patch::merge(&mut merged, patch);
+    let canonical =
+        |object: Value| admit(document.kind, object, UnknownFields::Ignore).map(|admitted| admitted.document);
+    match (canonical(merged), canonical(live.clone())) {
+        (Ok(merged), Ok(live)) => merged == live,
+        _ => false,
+    }
+}
+
+fn without_revision(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    object
+}
