@@ -122,7 +122,11 @@ impl Underlay {
     }
 
     fn await_uplink(&self, member: Member) -> Result<()> {
-        Namespace::open(&self.path(member))?.enter(|| Links::open()?.await_carrying(UPLINK))?
+        Namespace::open(&self.path(member))?.enter(|| {
+            let links = Links::open()?;
+            links.await_carrying(UPLINK)?;
+            self.family.each().try_for_each(|ipv4| links.await_address(Self::address(member, ipv4)))
+        })?
     }
 
     fn join(&self, member: Member, switch: &Namespace) -> Result<()> {

@@ -252,10 +252,14 @@ impl Lab {
         let members = self.underlay().members.clone();
         for member in members {
             let host = Host { lab: self, member };
-            let links = host.namespace().and_then(|namespace| namespace.enter(|| Links::open()?.names())?);
-            let links = links.map_or_else(|fault| report(&fault), |names| names.join(" "));
+            let look = || {
+                let links = Links::open()?;
+                Ok(format!("links {}; addresses {}", links.names()?.join(" "), links.addresses()?.join(", ")))
+            };
+            let seen = host.namespace().and_then(|namespace| namespace.enter(look)?);
+            let seen = seen.unwrap_or_else(|fault: Error| report(&fault));
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{member}: links {links}");
+            let _ = writeln!(text, "{member}: {seen}");
             if host.log().exists() {
                 let state =
                     host.daemon().map_or("has ended".to_owned(), |daemon| format!("runs as {}", daemon.pid));

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use record::Prefix;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
     BridgePortState, InfoBridgePort, InfoPortData, LinkAttribute, LinkInfo, LinkMessage, State,
 };
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use super::Links;
@@ -75,6 +76,25 @@ impl Links {
             let found =
                 self.runtime.block_on(get.try_collect::<Vec<_>>()).map_err(|fault| fault.to_string())?;
             found.iter().try_for_each(carries)
+        });
+        Ok(found?)
+    }
+
+    /// Waits until this host accepts packets for one of its addresses, at most 10 s: an IPv6 address gets its local route by
+    /// a task of the kernel's that runs some time after the address was added, even where nobody asks whether it is taken.
+    pub fn await_address(&self, address: IpAddr) -> Result<()> {
+        let family =
+            RouteMessageBuilder::<IpAddr>::new().destination_prefix(address, Prefix::host(address).length());
+        let family = family.expect("a host's prefix fits its family").build();
+        let wanted = RouteAttribute::Destination(address.into());
+        let found = wait_until(CARRIES_WITHIN, &format!("{address} is this host's own"), || {
+            let get = self.handle.route().get(family.clone()).execute();
+            let found =
+                self.runtime.block_on(get.try_collect::<Vec<_>>()).map_err(|fault| fault.to_string())?;
+            let own = |route: &RouteMessage| {
+                route.header.kind == RouteType::Local && route.attributes.contains(&wanted)
+            };
+            if found.iter().any(own) { Ok(()) } else { Err(format!("no local route among {}", found.len())) }
         });
         Ok(found?)
     }
