@@ -19,13 +19,13 @@ use record::{NodeId, Prefix};
 
 /// The leases of one network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Blocks {
+pub(crate) struct Blocks {
     leases: BTreeMap<Prefix, NodeId>,
 }
 
 /// Why a fixed address cannot be leased.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FixedError {
+pub(crate) enum FixedError {
     /// It lies in none of the network's subnets.
     #[error("the address {address} is in none of the network's subnets ({})", list(subnets))]
     Outside {
@@ -56,7 +56,9 @@ pub enum FixedError {
 
 impl Blocks {
     /// The leases as they were kept; `Err` names two that overlap.
-    pub fn restore(leases: impl IntoIterator<Item = (Prefix, NodeId)>) -> Result<Self, (Prefix, Prefix)> {
+    pub(crate) fn restore(
+        leases: impl IntoIterator<Item = (Prefix, NodeId)>,
+    ) -> Result<Self, (Prefix, Prefix)> {
         let leases: BTreeMap<_, _> = leases.into_iter().collect();
         let mut before: Option<Prefix> = None;
         for &block in leases.keys() {
@@ -69,17 +71,17 @@ impl Blocks {
     }
 
     /// Every block and its holder, in order of addresses.
-    pub fn leases(&self) -> impl Iterator<Item = (Prefix, NodeId)> {
+    pub(crate) fn leases(&self) -> impl Iterator<Item = (Prefix, NodeId)> {
         self.leases.iter().map(|(block, node)| (*block, *node))
     }
 
     /// The blocks that a node holds.
-    pub fn held_by(&self, node: NodeId) -> impl Iterator<Item = Prefix> {
+    pub(crate) fn held_by(&self, node: NodeId) -> impl Iterator<Item = Prefix> {
         self.leases().filter(move |(_, holder)| *holder == node).map(|(block, _)| block)
     }
 
     /// The block that holds an address, and whose it is.
-    pub fn holder(&self, address: IpAddr) -> Option<(Prefix, NodeId)> {
+    pub(crate) fn holder(&self, address: IpAddr) -> Option<(Prefix, NodeId)> {
         let host = Prefix::host(address);
         let (block, node) = self.leases.range(..=host).next_back()?;
         // The only lease that can sort at or before the address's own /32 and cover it is the nearest one: leases are disjoint.
@@ -87,12 +89,12 @@ impl Blocks {
     }
 
     /// Addresses of a subnet that the node can give to endpoints, used ones too.
-    pub fn assignable(&self, subnet: Subnet, node: NodeId) -> u128 {
+    pub(crate) fn assignable(&self, subnet: Subnet, node: NodeId) -> u128 {
         self.held_by(node).filter(|block| subnet.prefix.covers(*block)).map(|block| subnet.count(block)).sum()
     }
 
     /// A block for a node; `None`: nothing is left.
-    pub fn lease(&mut self, subnet: Subnet, node: NodeId) -> Option<Prefix> {
+    pub(crate) fn lease(&mut self, subnet: Subnet, node: NodeId) -> Option<Prefix> {
         let mut bits = block_bits(subnet.prefix);
         let left = subnet.prefix.size().saturating_sub(self.leased(subnet.prefix));
         while bits > 0 && (1u128 << bits) > left / 4 {
@@ -104,7 +106,7 @@ impl Blocks {
     }
 
     /// A block of one address that an endpoint must have; `None`: it lies in a block that the node holds already.
-    pub fn lease_fixed(
+    pub(crate) fn lease_fixed(
         &mut self,
         subnets: &[Subnet],
         address: IpAddr,
@@ -128,7 +130,7 @@ impl Blocks {
     }
 
     /// Takes a block back. `false`: the node does not hold it, and nothing changed.
-    pub fn release(&mut self, block: Prefix, node: NodeId) -> bool {
+    pub(crate) fn release(&mut self, block: Prefix, node: NodeId) -> bool {
         let held = self.leases.get(&block) == Some(&node);
         if held {
             self.leases.remove(&block);
@@ -137,7 +139,7 @@ impl Blocks {
     }
 
     /// Takes back all that a node holds.
-    pub fn release_all(&mut self, node: NodeId) -> Vec<Prefix> {
+    pub(crate) fn release_all(&mut self, node: NodeId) -> Vec<Prefix> {
         let blocks: Vec<Prefix> = self.held_by(node).collect();
         for block in &blocks {
             self.leases.remove(block);

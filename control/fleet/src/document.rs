@@ -78,7 +78,12 @@ pub(crate) fn plain(api_version: &str, kind: &str, name: &str, spec: Option<Valu
     let mut document = json!({
         "apiVersion": api_version,
         "kind": kind,
-        "metadata": { "name": name, "uid": uid(&format!("{kind} {name} {created}")), "creationTimestamp": created },
+        "metadata": {
+            "name": name,
+            "uid": uid(&format!("{kind} {name} {created}")),
+            "creationTimestamp": created,
+            "generation": 1,
+        },
     });
     if let Some(spec) = spec {
         document["spec"] = spec;

@@ -216,11 +216,6 @@ impl Numbers {
         self.tenants.get(name).copied()
     }
 
-    /// The name of a tenant.
-    pub(crate) fn tenant_name(&self, id: TenantId) -> Option<&str> {
-        self.tenants.iter().find(|(_, other)| **other == id).map(|(name, _)| name.as_str())
-    }
-
     /// The tenant and name of a network.
     pub(crate) fn network_name(&self, vni: Vni) -> Option<&NetworkName> {
         self.by_vni.get(&vni)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use record::delta::Report;
-use record::{NodeId, TenantId, Vni};
+use record::{NodeId, Vni};
 use store::ObjectKey;
 
 /// All endpoints.
@@ -80,26 +80,6 @@ impl Endpoints {
     /// The endpoints of a node.
     pub(crate) fn on(&self, node: NodeId) -> impl Iterator<Item = &Observed> {
         self.by_node.get(&node).into_iter().flatten().filter_map(|uid| self.by_uid.get(uid))
-    }
-
-    /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Observed> {
-        self.by_uid.values()
-    }
-
-    /// The first endpoint in a network.
-    pub(crate) fn in_network(&self, vni: Vni) -> Option<&Observed> {
-        let first = (vni, IpAddr::from([0, 0, 0, 0]));
-        let (_, uids) = self.by_address.range(first..).next().filter(|((other, _), _)| *other == vni)?;
-        self.by_uid.get(uids.first()?)
-    }
-
-    /// The first endpoint of a tenant, in a namespace of it if one is given.
-    pub(crate) fn of_tenant(&self, tenant: TenantId, namespace: Option<&str>) -> Option<&Observed> {
-        self.iter().find(|observed| {
-            observed.report.tenant == tenant
-                && namespace.is_none_or(|namespace| observed.report.namespace == namespace)
-        })
     }
 
     /// How many there are.

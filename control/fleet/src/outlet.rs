@@ -160,11 +160,6 @@ impl Outlet {
     pub(crate) fn size(&self) -> usize {
         self.publisher.wanted().len()
     }
-
-    #[cfg(test)]
-    pub(crate) fn publisher(&self) -> &Publisher {
-        &self.publisher
-    }
 }
 
 /// What a node that has never said anything holds.

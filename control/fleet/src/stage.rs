@@ -200,6 +200,13 @@ impl Stage {
         std::mem::take(&mut self.flipped)
     }
 
+    /// Whether this is the newest word on a policy.
+    pub(crate) fn has_policy(&self, name: &PolicyName, policy: &NetworkPolicy) -> bool {
+        let turn = self.turns.get(&name.0);
+        let coming = turn.and_then(|turn| turn.next.get(name).or_else(|| turn.changes.get(name)));
+        coming.map_or(self.policies.get(name), Option::as_ref) == Some(policy)
+    }
+
     /// The policies of a tenant, in force or on their way.
     pub(crate) fn policies_of(&self, tenant: TenantId) -> Vec<PolicyName> {
         let first = (tenant, String::new(), String::new());

@@ -2,7 +2,6 @@
 //!
 //! Promises: `Realised` is true only when every node concerned has acknowledged, also those that are away.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use record::{Key, NodeId, TenantId};
@@ -20,11 +19,27 @@ pub(crate) struct StatusWrite {
     pub(crate) key: ObjectKey,
     pub(crate) fields: Map<String, Value>,
     pub(crate) conditions: Vec<Condition>,
-    /// Nothing more is to be said about it after this.
-    pub(crate) last: bool,
+    /// What it is about: the object as of this `metadata.generation`, where it has one.
+    pub(crate) generation: Option<i64>,
+    /// Nothing more is to be said about this realisation after this.
+    last: Option<u64>,
+}
+
+/// A change of an object on its way to the nodes.
+#[derive(Debug)]
+pub(super) struct Realising {
+    serial: u64,
+    generation: Option<i64>,
+    /// Whom it concerns; `None`: it is not sent yet.
+    touched: Option<Arc<Touched>>,
 }
 
 impl StatusWrite {
+    /// Whether the document is still what it is about.
+    pub(crate) fn is_about(&self, document: &Value) -> bool {
+        self.key.resource() == document::NODES || self.generation == generation(document)
+    }
+
     /// Writes it into a document. `false`: the document says so already.
     pub(crate) fn write(&self, document: &mut Value, now: &str) -> bool {
         let mut changed = false;
@@ -40,24 +55,32 @@ impl StatusWrite {
 }
 
 impl Fleet {
+    /// An object is new or different: it is not realised until it has reached the nodes.
+    pub(super) fn realise(&mut self, key: &ObjectKey, document: &Value) {
+        self.next_serial += 1;
+        let realising =
+            Realising { serial: self.next_serial, generation: generation(document), touched: None };
+        self.realising.insert(key.clone(), realising);
+    }
+
     /// Remembers which nodes a change of networks and policies has yet to reach.
     pub(super) fn note_realising(&mut self, touched: &Touched) {
         let touched = Arc::new(touched.clone());
-        for (key, waiting) in &mut self.realising {
-            if key.resource() == document::NETWORKS && waiting.is_empty() {
-                *waiting = Arc::clone(&touched);
+        for (key, realising) in &mut self.realising {
+            if key.resource() == document::NETWORKS && realising.touched.is_none() {
+                realising.touched = Some(Arc::clone(&touched));
             }
         }
-        let mut same: BTreeMap<TenantId, Arc<Touched>> = BTreeMap::new();
+        let mut last = Arc::new(Touched::new());
         for ((tenant, namespace, name), touched) in self.stage.take_flipped() {
-            let Some(tenant_name) = self.directory.name(tenant) else { continue };
-            let key = ObjectKey::new(tenant_name, document::POLICIES, Some(&namespace), &name);
-            let shared = same.entry(tenant).or_insert_with(|| Arc::new(touched.clone()));
-            if **shared != touched {
-                *shared = Arc::new(touched);
+            let Some(tenant) = self.directory.name(tenant) else { continue };
+            let key = ObjectKey::new(tenant, document::POLICIES, Some(&namespace), &name);
+            // Policies that were changed together share their nodes.
+            if *last != touched {
+                last = Arc::new(touched);
             }
-            if let Some(waiting) = self.realising.get_mut(&key) {
-                *waiting = Arc::clone(shared);
+            if let Some(realising) = self.realising.get_mut(&key) {
+                realising.touched = Some(Arc::clone(&last));
             }
         }
     }
@@ -65,12 +88,16 @@ impl Fleet {
     /// What the objects' statuses should say now.
     pub(crate) fn statuses(&self) -> Vec<StatusWrite> {
         let nodes = self.nodes.iter().map(|(id, node)| self.node_status(*id, node));
-        nodes.chain(self.realising.iter().filter_map(|(key, touched)| self.realised(key, touched))).collect()
+        nodes
+            .chain(self.realising.iter().filter_map(|(key, realising)| self.realised(key, realising)))
+            .collect()
     }
 
     /// A status that was the last word is written.
     pub(crate) fn status_written(&mut self, written: &StatusWrite) {
-        if written.last {
+        let done =
+            self.realising.get(&written.key).is_some_and(|realising| Some(realising.serial) == written.last);
+        if done {
             self.realising.remove(&written.key);
         }
     }
@@ -100,7 +127,8 @@ impl Fleet {
             key: ObjectKey::new(ObjectKey::SYSTEM, document::NODES, None, &node.name),
             fields,
             conditions: vec![Condition { kind: "Ready", holds: ready, reason, message: message.to_owned() }],
-            last: false,
+            generation: None,
+            last: None,
         }
     }
 
@@ -121,7 +149,8 @@ impl Fleet {
         if outlet.is_level() { String::new() } else { "a generation is under way".to_owned() }
     }
 
-    fn realised(&self, key: &ObjectKey, touched: &Touched) -> Option<StatusWrite> {
+    fn realised(&self, key: &ObjectKey, realising: &Realising) -> Option<StatusWrite> {
+        let touched = realising.touched.as_ref()?;
         let tenant = self.directory.find(key.tenant())?;
         let behind = |(node, epoch): (&NodeId, &crate::outlet::Epoch)| {
             let outlet = self.stage.find(*node)?;
@@ -148,7 +177,9 @@ impl Fleet {
         }
         let holds = reason == "Acknowledged";
         let condition = Condition { kind: "Realised", holds, reason, message };
-        Some(StatusWrite { key: key.clone(), fields, conditions: vec![condition], last: holds })
+        let last = holds.then_some(realising.serial);
+        let generation = realising.generation;
+        Some(StatusWrite { key: key.clone(), fields, conditions: vec![condition], generation, last })
     }
 
     /// What of a tenant's a node could not realise.
@@ -172,6 +203,10 @@ impl Fleet {
         };
         faults.iter().find(|fault| own(&fault.key)).map(|fault| fault.reason.clone())
     }
+}
+
+fn generation(document: &Value) -> Option<i64> {
+    document.pointer("/metadata/generation").and_then(Value::as_i64)
 }
 
 /// How many names of nodes a condition's message shows.

@@ -1,6 +1,9 @@
 //! What people ask for, as the store tells of it.
 
+use std::collections::BTreeSet;
+
 use compile::Change;
+use intent::object::DEFAULT;
 use intent::{Kind, Parsed};
 use record::record::{Route, Subnet};
 use record::{Prefix, Vni};
@@ -20,15 +23,7 @@ impl Fleet {
         for (name, id) in self.numbers.nodes().map(|(name, id)| (name.to_owned(), id)).collect::<Vec<_>>() {
             self.nodes.insert(id, super::Node::absent(name, self.now));
         }
-        let order = [
-            document::TENANTS,
-            document::NODES,
-            document::NETWORKS,
-            document::NAMESPACES,
-            document::POLICIES,
-            document::ENDPOINTS,
-        ];
-        for object in order.into_iter().flat_map(of) {
+        for object in ORDER.into_iter().flat_map(of) {
             self.put_object(&object.key, &object.value, true);
         }
         for (vni, blocks) in &self.blocks {
@@ -49,6 +44,42 @@ impl Fleet {
             Some(object) => self.put_object(&object.key, &object.value, false),
             None => self.remove_object(&event.key),
         }
+    }
+
+    /// Takes in everything anew, where events were missed: what is not there any more is gone.
+    pub(crate) fn compare(&mut self, objects: &[Object]) {
+        let there: BTreeSet<&ObjectKey> = objects.iter().map(|object| &*object.key).collect();
+        let gone: Vec<ObjectKey> = self.known().into_iter().filter(|key| !there.contains(key)).collect();
+        gone.iter().for_each(|key| self.remove_object(key));
+        for object in ORDER
+            .into_iter()
+            .flat_map(|resource| objects.iter().filter(move |object| object.key.resource() == resource))
+        {
+            self.put_object(&object.key, &object.value, false);
+        }
+    }
+
+    /// The objects that count now.
+    fn known(&self) -> Vec<ObjectKey> {
+        let mut known: Vec<ObjectKey> = self
+            .nodes
+            .values()
+            .map(|node| ObjectKey::new(ObjectKey::SYSTEM, document::NODES, None, &node.name))
+            .collect();
+        for (name, tenant) in self.directory.tenants() {
+            known.push(ObjectKey::new(ObjectKey::SYSTEM, document::TENANTS, None, name));
+            let namespaces = tenant.namespaces.keys();
+            known.extend(
+                namespaces.map(|namespace| ObjectKey::new(name, document::NAMESPACES, None, namespace)),
+            );
+            let networks = tenant.networks.keys();
+            known.extend(networks.map(|network| ObjectKey::new(name, document::NETWORKS, None, network)));
+            let policies = self.stage.policies_of(tenant.id).into_iter();
+            known.extend(policies.map(|(_, namespace, policy)| {
+                ObjectKey::new(name, document::POLICIES, Some(&namespace), &policy)
+            }));
+        }
+        known
     }
 
     fn put_object(&mut self, key: &ObjectKey, value: &Value, loading: bool) {
@@ -72,7 +103,9 @@ impl Fleet {
             (Parsed::Tenant(tenant), _) => self.put_tenant(&tenant.name),
             (Parsed::Node(node), _) => self.load_node(node),
             (Parsed::VirtualNetwork(network), Some(_)) => {
-                self.put_network(key, network, loading && is_realised(value));
+                if self.put_network(key, network) && !(loading && is_realised(value)) {
+                    self.realise(key, value);
+                }
             }
             (Parsed::Namespace(namespace), Some(id)) => {
                 let Some(tenant) = self.directory.find_mut(key.tenant()) else { return };
@@ -82,10 +115,15 @@ impl Fleet {
                 }
             }
             (Parsed::NetworkPolicy(policy), Some(id)) => {
-                if !(loading && is_realised(value)) {
-                    self.realising.entry(key.clone()).or_default();
+                let name = (id, policy.namespace.clone(), policy.name.clone());
+                let known = !self.policies.contains_key(&name) && self.stage.has_policy(&name, &policy);
+                if known {
+                    return;
                 }
-                self.policies.insert((id, policy.namespace.clone(), policy.name.clone()), Some(policy));
+                if !(loading && is_realised(value)) {
+                    self.realise(key, value);
+                }
+                self.policies.insert(name, Some(policy));
             }
             (Parsed::Endpoint(endpoint), Some(_)) => self.load_endpoint(key, value, endpoint),
             (_, None) => tracing::warn!(%key, "the object's tenant does not exist; it counts for nothing"),
@@ -108,9 +146,8 @@ impl Fleet {
         }
     }
 
-    /// A new tenant gets the namespace and the network that requests without one mean. Whoever deletes them has decided so.
+    /// A new tenant gets the network that requests without one mean. Whoever deletes it has decided so.
     fn furnish(&mut self, tenant: &str) {
-        let created = self.stamp();
         let subnets: Vec<Value> = self
             .settings
             .default_subnets
@@ -118,38 +155,33 @@ impl Fleet {
             .map(|subnet| json!({ "cidr": subnet.to_string() }))
             .collect();
         let spec = json!({ "subnets": subnets });
-        let documents = [
-            (
-                Kind::VirtualNetwork,
-                document::plain("sealane.dev/v1alpha1", "VirtualNetwork", "default", Some(spec), &created),
-            ),
-            (Kind::Namespace, document::plain("v1", "Namespace", "default", None, &created)),
-        ];
-        for (kind, document) in documents {
-            let admitted = intent::admit(kind, document, intent::UnknownFields::Refuse)
-                .expect("the server's own objects are valid: its config was checked");
-            let key = ObjectKey::new(tenant, &kind.descriptor().resource(), None, "default");
-            self.put_parsed(&key, &admitted.document, admitted.parsed, false);
-            self.put(key, admitted.document);
-        }
+        let document =
+            document::plain("sealane.dev/v1alpha1", "VirtualNetwork", DEFAULT, Some(spec), &self.stamp());
+        let admitted = intent::admit(Kind::VirtualNetwork, document, intent::UnknownFields::Refuse)
+            .expect("the server's own network is valid: its config was checked");
+        let key = ObjectKey::new(tenant, document::NETWORKS, None, DEFAULT);
+        self.put_parsed(&key, &admitted.document, admitted.parsed, false);
+        self.put(key, admitted.document);
     }
 
-    fn put_network(&mut self, key: &ObjectKey, object: intent::object::VirtualNetwork, realised: bool) {
+    /// `false`: nothing is different by it.
+    fn put_network(&mut self, key: &ObjectKey, object: intent::object::VirtualNetwork) -> bool {
         let (tenant, name) = (key.tenant(), object.name.clone());
         let vni = match self.numbers.network(tenant, &name, object.vni) {
             Ok(vni) => vni,
-            Err(error) => return tracing::error!(%key, %error, "the network cannot be served"),
+            Err(error) => {
+                tracing::error!(%key, %error, "the network cannot be served");
+                return false;
+            }
         };
-        let Some(entry) = self.directory.find_mut(tenant) else { return };
+        let Some(entry) = self.directory.find_mut(tenant) else { return false };
         let known = entry.networks.get(&name);
         if known.is_some_and(|known| known.vni == vni && known.object == object) {
-            return;
+            return false;
         }
         self.changes.push(Change::PutNetwork(compile::network(entry.id, vni, &object)));
         entry.networks.insert(name, Network { vni, object });
-        if !realised {
-            self.realising.entry(key.clone()).or_default();
-        }
+        true
     }
 
     fn load_endpoint(&mut self, key: &ObjectKey, value: &Value, endpoint: intent::object::Endpoint) {
@@ -252,6 +284,16 @@ impl Fleet {
             .map_or_else(|| format!("VNI {vni}"), |(tenant, name)| format!("{tenant}/{name}"))
     }
 }
+
+/// The order of dependence: what is referred to first.
+const ORDER: [&str; 6] = [
+    document::TENANTS,
+    document::NODES,
+    document::NETWORKS,
+    document::NAMESPACES,
+    document::POLICIES,
+    document::ENDPOINTS,
+];
 
 /// Whether an object says that every node concerned has it as it is.
 fn is_realised(document: &Value) -> bool {

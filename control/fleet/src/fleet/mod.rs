@@ -19,7 +19,6 @@ mod tests;
 mod want;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use compile::{Change, Compiler};
@@ -33,7 +32,7 @@ use crate::directory::Directory;
 use crate::document;
 use crate::numbers::{self, Numbers, NumbersError};
 use crate::observed::Endpoints;
-use crate::stage::{Millis, PolicyName, Stage, Touched};
+use crate::stage::{Millis, PolicyName, Stage};
 
 pub(crate) use condition::StatusWrite;
 pub(crate) use node::Node;
@@ -61,7 +60,8 @@ pub(crate) struct Fleet {
     pending: Vec<want::Pending>,
     /// Attaches that were granted, or will be, and are not reported yet, by attachment.
     outstanding: BTreeMap<(NodeId, Vni), BTreeMap<String, Awaited>>,
-    realising: BTreeMap<ObjectKey, Arc<Touched>>,
+    realising: BTreeMap<ObjectKey, condition::Realising>,
+    next_serial: u64,
     writes: BTreeMap<ObjectKey, Action>,
     effects: Effects,
     next_question: u64,
@@ -154,6 +154,7 @@ impl Fleet {
             pending: Vec::new(),
             outstanding: BTreeMap::new(),
             realising: BTreeMap::new(),
+            next_serial: 0,
             writes: BTreeMap::new(),
             effects: Effects::default(),
             next_question: 0,
@@ -260,7 +261,12 @@ impl Fleet {
         document::stamp(self.wall)
     }
 
-    /// A tenant's name, for messages and objects.
+    /// How long ago something was, in milliseconds.
+    pub(crate) fn age(&self, since: Millis) -> Millis {
+        self.now.saturating_sub(since)
+    }
+
+    /// A node's name, for messages and objects.
     pub(crate) fn node_name(&self, id: NodeId) -> String {
         self.nodes.get(&id).map_or_else(|| format!("number {id}"), |node| node.name.clone())
     }

@@ -1,6 +1,7 @@
 //! The fleet in memory: a store that is a map, nodes that are maps.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use record::delta::{
@@ -45,6 +46,13 @@ impl World {
             None,
             "default",
             json!({ "apiVersion": "sealane.dev/v1alpha1", "kind": "Tenant" }),
+        );
+        world.write(
+            "namespaces",
+            "default",
+            None,
+            "default",
+            json!({ "apiVersion": "v1", "kind": "Namespace" }),
         );
         world.run();
         world

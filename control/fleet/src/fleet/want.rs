@@ -211,6 +211,11 @@ impl Fleet {
         }
     }
 
+    /// How many attaches wait for a grant.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Says for new wants whom they wait for.
     pub(super) fn arm_grants(&mut self, touched: &Touched) {
         let now = self.now;
