@@ -126,11 +126,15 @@ pub(crate) fn parse_json(body: &[u8]) -> Result<Document, Refusal> {
 }
 
 fn parse_yaml(body: &[u8]) -> Result<Document, Refusal> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| Refusal::bad_request(format!("read the body as YAML: {error}")))?;
-    let value = serde_saphyr::from_str::<Value>(text);
-    let value = value.map_err(|error| Refusal::bad_request(format!("read the body as YAML: {error}")))?;
-    Ok(Document { value, repeated: Vec::new() })
+    let wrong = |fault: &dyn fmt::Display| Refusal::bad_request(format!("read the body as YAML: {fault}"));
+    let text = std::str::from_utf8(body).map_err(|error| wrong(&error))?;
+    let documents = intent::manifest::read(text, "body").map_err(|problems| {
+        wrong(&problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    })?;
+    match <[_; 1]>::try_from(documents) {
+        Ok([document]) => Ok(Document { value: document.value, repeated: Vec::new() }),
+        Err(documents) => Err(wrong(&format!("{} documents, where one is wanted", documents.len()))),
+    }
 }
 
 /// Reads one value, and notes where fields are repeated.

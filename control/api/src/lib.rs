@@ -16,6 +16,7 @@
 mod access;
 mod admission;
 mod audit;
+mod crowd;
 mod discovery;
 mod document;
 mod jsonpath;

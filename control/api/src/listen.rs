@@ -11,6 +11,7 @@ use axum::serve::IncomingStream;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::access::Who;
+use crate::crowd::Counted;
 
 /// An open door of the server.
 #[derive(Debug)]
@@ -131,9 +132,9 @@ impl Listener {
     }
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Who {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        peer(stream.io())
+impl Connected<IncomingStream<'_, Counted>> for Who {
+    fn connect_info(stream: IncomingStream<'_, Counted>) -> Self {
+        stream.io().who().clone()
     }
 }
 
@@ -144,7 +145,8 @@ impl Connected<IncomingStream<'_, TcpListener>> for Who {
     }
 }
 
-fn peer(stream: &UnixStream) -> Who {
+/// Who is at the other end of a unix socket.
+pub(crate) fn peer(stream: &UnixStream) -> Who {
     match stream.peer_cred().map(|credentials| credentials.uid()) {
         Ok(0) => Who::Root,
         Ok(uid) => Who::User { uid },

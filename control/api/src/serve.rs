@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::Who;
+use crate::crowd::Counted;
 use crate::listen::Listener;
 use crate::server::Api;
 
@@ -36,6 +37,7 @@ pub async fn serve(
         match listener {
             Listener::Unix { socket, file } => {
                 files.extend(file);
+                let socket = Counted::new(socket);
                 tasks.spawn(async move { axum::serve(socket, service).with_graceful_shutdown(told).await });
             }
             Listener::Tcp(socket) => {

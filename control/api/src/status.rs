@@ -223,6 +223,7 @@ impl From<StoreError> for Refusal {
             | StoreError::Newer { .. }
             | StoreError::Older { .. }
             | StoreError::Regressed { .. }
+            | StoreError::Repaired { .. }
             | StoreError::Damaged { .. }
             | StoreError::Failed { .. }
             | StoreError::Thread { .. }

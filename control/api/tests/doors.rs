@@ -223,6 +223,50 @@ async fn other_routes_share_the_doors_and_know_who_asks() {
     assert!(Verb::Connect.word() == "connect" && !Verb::Connect.writes());
 }
 
+/// Not a test of its own: opens connections as whichever user it runs as, says how many stay open, and holds them.
+#[test]
+#[ignore = "the child of a_user_who_holds_many_connections_keeps_nobody_out"]
+fn child_holds_connections() {
+    let Some(socket) = std::env::var_os("SEALANE_TEST_SOCKET") else { return };
+    let held: Vec<_> = (0..300).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
+    let is_open = |mut stream: &std::os::unix::net::UnixStream| {
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+        let read = std::io::Read::read(&mut stream, &mut [0]);
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    println!("OPEN {}", held.iter().filter(|stream| is_open(stream)).count());
+    std::io::stdin().lines().for_each(drop);
+}
+
+#[tokio::test]
+async fn a_user_who_holds_many_connections_keeps_nobody_out() {
+    use tokio::io::AsyncBufReadExt;
+    let server = Server::start().await;
+    let mut crowd = tokio::process::Command::new("setpriv");
+    crowd
+        .args(["--reuid", "65533", "--regid", "65533", "--clear-groups"])
+        .arg(std::env::current_exe().unwrap());
+    crowd
+        .args(["--exact", "child_holds_connections", "--ignored", "--nocapture"])
+        .env("SEALANE_TEST_SOCKET", &server.socket);
+    crowd.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut crowd = crowd.spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(crowd.stdout.take().unwrap()).lines();
+    let open = async {
+        loop {
+            let line = lines.next_line().await.unwrap().expect("the child says how many are open");
+            if let Some((_, count)) = line.split_once("OPEN ") {
+                break count.to_owned();
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(std::time::Duration::from_secs(60), open).await.unwrap(), "128");
+    let url = format!("http://sealane{NAMESPACES}");
+    assert_eq!(as_user(&server, 65534, &[&url]).await["kind"], "NamespaceList");
+    assert_eq!(as_user(&server, 0, &[&url]).await["kind"], "NamespaceList");
+    crowd.kill().await.unwrap();
+}
+
 #[tokio::test]
 async fn the_socket_is_gone_after_the_end() {
     let server = Server::start().await;

@@ -138,8 +138,7 @@ impl State {
     fn apply(&self, batch: &Batch, compacted: u64) {
         let mut objects = self.objects.write();
         batch.events.iter().for_each(|event| event.apply(&mut objects));
-        self.log.append(batch.revision, batch.events.iter().cloned());
-        self.log.compact(compacted.min(batch.revision));
+        self.log.append(batch.revision, batch.events.iter().cloned(), compacted.min(batch.revision));
     }
 
     /// Begins anew after a gap: whoever watches has to list anew.
@@ -147,8 +146,7 @@ impl State {
         let mut objects = self.objects.write();
         let revision = listing.revision;
         *objects = index(listing);
-        self.log.append(revision, []);
-        self.log.compact(revision);
+        self.log.append(revision, [], revision);
     }
 }
 

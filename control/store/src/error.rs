@@ -82,6 +82,15 @@ pub enum StoreError {
         /// The newest revision that this process acknowledged.
         acknowledged: u64,
     },
+    /// The file was damaged, and has been put back to the last state that was whole.
+    #[error(
+        "open {}: it was damaged and is now repaired to its last whole state, which may lack the newest writes; \
+         start the server again to accept that, or restore a copy", path.display()
+    )]
+    Repaired {
+        /// The file.
+        path: PathBuf,
+    },
     /// What the file holds is no object or event of this schema.
     #[error("read {} in {}", what, path.display())]
     Damaged {
@@ -96,7 +105,7 @@ pub enum StoreError {
     /// The disk or the file failed.
     #[error("{operation} {}", path.display())]
     Failed {
-        /// What was attempted: `open`, `read`, `commit`.
+        /// What was attempted: `open`, `check`, `read`, `commit`, `compact`.
         operation: &'static str,
         /// The file.
         path: PathBuf,

@@ -96,6 +96,14 @@ struct Kept {
     closed: bool,
 }
 
+impl Kept {
+    fn forget(&mut self, through: u64) {
+        let gone = self.events.partition_point(|event| event.revision <= through);
+        self.events.drain(..gone);
+        self.span.compacted = self.span.compacted.max(through.min(self.span.revision));
+    }
+}
+
 /// A run of whole transactions, read from the log.
 pub(crate) struct Run {
     pub(crate) revision: u64,
@@ -112,22 +120,21 @@ impl Log {
         self.kept.read().span
     }
 
-    /// Adds the events of whole transactions up to `revision`, which readers see at once.
-    pub(crate) fn append(&self, revision: u64, events: impl IntoIterator<Item = Arc<Event>>) {
+    /// Adds the events of whole transactions up to `revision`, and forgets the history up to and including `compacted`.
+    /// Readers see both at once.
+    pub(crate) fn append(&self, revision: u64, events: impl IntoIterator<Item = Arc<Event>>, compacted: u64) {
         {
             let mut kept = self.kept.write();
             kept.events.extend(events);
             kept.span.revision = revision;
+            kept.forget(compacted);
         }
         self.head.send_replace(revision);
     }
 
     /// Forgets the history up to and including `through`.
     pub(crate) fn compact(&self, through: u64) {
-        let mut kept = self.kept.write();
-        let gone = kept.events.partition_point(|event| event.revision <= through);
-        kept.events.drain(..gone);
-        kept.span.compacted = kept.span.compacted.max(through.min(kept.span.revision));
+        self.kept.write().forget(through);
     }
 
     /// Ends every watch.

@@ -172,3 +172,50 @@ fn a_full_disk_refuses_writes_and_serves_reads() {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("FULL DISK SEEN"), "{said}\n{complained}");
 }
+
+/// A source of numbers that is the same in every run (xorshift, Marsaglia 2003).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % below as u64) as usize
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_never_taken_for_a_whole_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    let before = {
+        let store = FileStore::open(&path, Retention::default()).unwrap();
+        for i in 0..200 {
+            let value = json!("x".repeat(300));
+            store.write(Transaction::put(key(&format!("n{i}")), Expect::Anything, value)).await.unwrap();
+        }
+        store.list(&Scope::all(), None).await.unwrap()
+    };
+    let whole = std::fs::read(&path).unwrap();
+    let mut dice = Dice(0x5ea1_a9e5);
+    let mut refused = 0;
+    for round in 0..60 {
+        let mut damaged = whole.clone();
+        for _ in 0..=dice.roll(20) {
+            let at = dice.roll(damaged.len());
+            let end = damaged.len().min(at + 1 + dice.roll(64));
+            damaged[at..end].iter_mut().for_each(|byte| *byte = dice.roll(256) as u8);
+        }
+        std::fs::write(&path, &damaged).unwrap();
+        // Opening may panic where the damage is in what redb reads before it checks.
+        let opened = std::panic::catch_unwind(|| FileStore::open(&path, Retention::default()));
+        let Ok(Ok(store)) = opened else {
+            refused += 1;
+            continue;
+        };
+        assert_eq!(store.list(&Scope::all(), None).await.unwrap(), before, "round {round}");
+        store.write(Transaction::put(key("new"), Expect::Anything, json!(1))).await.unwrap();
+    }
+    assert!(refused > 0, "the damage never touched anything");
+}

@@ -105,9 +105,11 @@ impl Drop for FileStore {
     }
 }
 
-/// Creates the file with mode 0600 if it is missing, then opens it.
+/// Opens the file; makes it with mode 0600 if it is missing, and makes its name durable before anything is acknowledged.
 fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
     use std::os::unix::fs::OpenOptionsExt;
+    let failed = |cause| redb::DatabaseError::Storage(redb::StorageError::Io(cause));
+    let missing = !path.exists();
     let file = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -115,8 +117,12 @@ fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
         .truncate(false)
         .mode(0o600)
         .open(path);
-    let file = file.map_err(|cause| redb::DatabaseError::Storage(redb::StorageError::Io(cause)))?;
-    Database::builder().set_cache_size(CACHE).create_file(file)
+    let database = Database::builder().set_cache_size(CACHE).create_file(file.map_err(failed)?)?;
+    if missing {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    }
+    Ok(database)
 }
 
 /// Bytes of redb's own page cache: small, as reads are served by [`crate::Cached`].

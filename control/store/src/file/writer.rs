@@ -183,10 +183,7 @@ impl Writer {
         }
         self.sizes = sizes;
         if !group.events.is_empty() {
-            self.log.append(group.revision, group.events);
-        }
-        if let Some(through) = through {
-            self.log.compact(through);
+            self.log.append(group.revision, group.events, through.unwrap_or_default());
         }
         Ok(group.outcomes)
     }
@@ -218,10 +215,16 @@ impl Writer {
 
     /// Opens the file and reads its history.
     fn load(&mut self) -> Result<(Database, Span, History), StoreError> {
-        let database = (self.opener)().map_err(|cause| match cause {
+        let mut database = (self.opener)().map_err(|cause| match cause {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: self.path.clone() },
             other => self.name("open", Fault::from(other)),
         })?;
+        // Reading a damaged page can end the process, so every page is checked before any is read.
+        match database.check_integrity() {
+            Ok(true) => {}
+            Ok(false) => return Err(StoreError::Repaired { path: self.path.clone() }),
+            Err(cause) => return Err(self.name("check", Fault::from(cause))),
+        }
         table::prepare(&database).map_err(|fault| self.name("open", fault))?;
         let (span, events) = table::read_history(&database).map_err(|fault| self.name("open", fault))?;
         let acknowledged = self.log.span().revision;
@@ -240,11 +243,8 @@ impl Writer {
         let known = self.log.span().revision;
         self.sizes = Sizes::default();
         self.sizes.add(&events.iter().map(|(event, size)| (event.revision, *size)).collect::<Vec<_>>());
-        self.log.append(
-            span.revision,
-            events.into_iter().map(|(event, _)| event).filter(|event| event.revision > known),
-        );
-        self.log.compact(span.compacted);
+        let news = events.into_iter().map(|(event, _)| event).filter(|event| event.revision > known);
+        self.log.append(span.revision, news, span.compacted);
         self.database = Some(database);
     }
 
