@@ -71,10 +71,7 @@ pub(crate) fn allowed(world: &World, packet: &Packet<'_>) -> Words {
     if matches!(packet.from, End::OwnNode) || matches!(packet.to, End::OwnNode) {
         return Words { egress: Word::Allowed, ingress: Word::Allowed };
     }
-    Words {
-        egress: word(world, packet, Direction::Egress),
-        ingress: word(world, packet, Direction::Ingress),
-    }
+    Words { egress: word(world, packet, Direction::Egress), ingress: word(world, packet, Direction::Ingress) }
 }
 
 fn word(world: &World, packet: &Packet<'_>, direction: Direction) -> Word {
@@ -127,7 +124,13 @@ pub(crate) fn allows(
 }
 
 /// A rule allows what matches both its peers and its ports; an empty or missing list of either restricts nothing.
-fn rule_allows(world: &World, policy: &Value, rule: &Value, packet: &Packet<'_>, direction: Direction) -> bool {
+fn rule_allows(
+    world: &World,
+    policy: &Value,
+    rule: &Value,
+    packet: &Packet<'_>,
+    direction: Direction,
+) -> bool {
     let (peers, other) = match direction {
         Direction::Ingress => (elements(&rule["from"]), packet.from),
         Direction::Egress => (elements(&rule["to"]), packet.to),
@@ -190,7 +193,9 @@ fn range_has(range: &str, address: IpAddr) -> bool {
     let network: IpAddr = network.parse().expect("a range begins with an address");
     let length: u32 = length.parse().expect("a length is a number");
     let (one, other, width) = match (network, address) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => (u128::from(u32::from(one)), u128::from(u32::from(other)), 32),
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            (u128::from(u32::from(one)), u128::from(u32::from(other)), 32)
+        }
         (IpAddr::V6(one), IpAddr::V6(other)) => (u128::from(one), u128::from(other), 128),
         _ => return false,
     };

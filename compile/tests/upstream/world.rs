@@ -132,7 +132,8 @@ pub(crate) fn moves() -> impl Strategy<Value = (World, World)> {
     (worlds(), policies(), any::<u8>()).prop_map(|(before, others, stay)| {
         let mut after = before.clone();
         after.policies = homed(others, &before.namespaces);
-        for (place, policy) in before.policies.iter().enumerate().filter(|(place, _)| stay >> place & 1 == 1) {
+        for (place, policy) in before.policies.iter().enumerate().filter(|(place, _)| stay >> place & 1 == 1)
+        {
             match after.policies.get_mut(place) {
                 Some(other) => *other = policy.clone(),
                 None => after.policies.push(policy.clone()),
@@ -182,7 +183,11 @@ fn pod(number: usize, (node, last): (u32, u8)) -> impl Strategy<Value = (Index, 
                 name: format!("pod{number}"),
                 namespace: String::new(),
                 labels,
-                addresses: addresses.into_iter().filter(|(has, _)| *has).map(|(_, address)| address).collect(),
+                addresses: addresses
+                    .into_iter()
+                    .filter(|(has, _)| *has)
+                    .map(|(_, address)| address)
+                    .collect(),
                 ports: ports.into_iter().map(named).collect(),
                 node,
             };
@@ -247,8 +252,9 @@ fn peer() -> impl Strategy<Value = Value> {
 
 fn block() -> impl Strategy<Value = Value> {
     select(BLOCKS.to_vec()).prop_flat_map(|(cidr, holes)| {
-        prop::option::of(subsequence(holes.to_vec(), 0..=holes.len()))
-            .prop_map(move |except| object([("cidr", Some(json!(cidr))), ("except", except.map(|holes| json!(holes)))]))
+        prop::option::of(subsequence(holes.to_vec(), 0..=holes.len())).prop_map(move |except| {
+            object([("cidr", Some(json!(cidr))), ("except", except.map(|holes| json!(holes)))])
+        })
     })
 }
 
