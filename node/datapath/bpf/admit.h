@@ -50,7 +50,7 @@ static __always_inline int admit_begin(struct packet *p)
 {
 	int reason;
 
-	if (!admit_may_begin(p))
+	if (p->follows || !admit_may_begin(p))
 		return DROP_FLOW_MISSING;
 	if (p->target == TARGET_GATEWAY)
 		return DROP_PORT_UNPUBLISHED;
@@ -135,7 +135,8 @@ __noinline int flow_admit(struct packet *p)
 	if (!p)
 		return DROP_FLOW_MISSING;
 	flow_key_fill(p);
-	f = bpf_map_lookup_elem(&flows, &p->key);
+	/* What looks like its flow may be another host's that has the same port: a free one is sought. */
+	f = p->gateway_source ? NULL : bpf_map_lookup_elem(&flows, &p->key);
 	if (!f)
 		return admit_begin(p);
 	opens = p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;

@@ -77,17 +77,30 @@ __noinline int uplink_begin(struct packet *p)
 	return flow_admit(p);
 }
 
-/* Whether the packet is the fabric's: an answer to a translated flow or a published port's. Fills p->inside accordingly. */
-static __always_inline int uplink_is_ours(struct packet *p, int *known)
+/*
+ * A packet of a translated flow. 0, or the reason to drop; DROP_FLOW_MISSING where the flow has ended, or there is none: then
+ * the packet is as it came, and may be a published port's.
+ */
+__noinline int uplink_continue(struct packet *p)
 {
-	struct translation *t = bpf_map_lookup_elem(&translations, &p->outside);
+	struct translation *t;
+	int reason;
 
-	*known = t != NULL;
-	if (t) {
-		nat_inward(p, t);
-		return 1;
+	if (!p)
+		return DROP_FLOW_MISSING;
+	t = bpf_map_lookup_elem(&translations, &p->outside);
+	if (!t)
+		return DROP_FLOW_MISSING;
+	nat_inward(p, t);
+	p->follows = 1;
+	reason = uplink_find_endpoint(p);
+	reason = reason ? reason : flow_admit(p);
+	if (reason == DROP_FLOW_MISSING) {
+		p->follows = 0;
+		p->inside = p->wire;
+		outside_from_wire(p);
 	}
-	return published_find(p) != NULL;
+	return reason;
 }
 
 SEC("tc")
@@ -95,7 +108,7 @@ int from_uplink(struct __sk_buff *skb)
 {
 	struct scratch *scratch = packet_begin(skb);
 	struct packet *p;
-	int reason, known;
+	int reason;
 
 	if (!scratch)
 		return UPLINK_NOT_OURS;
@@ -109,13 +122,10 @@ int from_uplink(struct __sk_buff *skb)
 		return reason ? packet_drop(p, reason) : endpoint_deliver(skb, p);
 	}
 	outside_from_wire(p);
-	if (!uplink_is_ours(p, &known))
-		return UPLINK_NOT_OURS;
-	if (known) {
-		reason = uplink_find_endpoint(p);
-		/* The end's network is the flow's, not what the route says of a destination. */
-		reason = reason ? reason : flow_admit(p);
-	} else {
+	reason = uplink_continue(p);
+	if (reason == DROP_FLOW_MISSING) {
+		if (!published_find(p))
+			return UPLINK_NOT_OURS;
 		reason = uplink_begin(p);
 	}
 	if (!reason)

@@ -34,7 +34,18 @@ static __always_inline int uplink_decrement_ttl(struct __sk_buff *skb, const str
 	return bpf_skb_store_bytes(skb, p->l3 + 8, &ttl, 1, 0);
 }
 
-/* Asks the host's routes about one uplink. The uplink; 0: no way by it; or, negative, the MTU that is too small. */
+/* Whether the packet fits the device: its ifindex, or, negative, the MTU. */
+static __always_inline long uplink_fits(struct __sk_buff *skb, __u32 link)
+{
+	__u32 mtu = 0;
+
+	return bpf_check_mtu(skb, link, &mtu, 0, 0) == BPF_MTU_CHK_RET_FRAG_NEEDED ? -(long)mtu : (long)link;
+}
+
+/*
+ * Asks the host's routes about one uplink. The uplink; 0: no way by it; or, negative, the MTU that is too small. The kernel
+ * tells its routes only where the device forwards; where it does not, the route is looked up when the packet is sent.
+ */
 static __always_inline long uplink_try(struct __sk_buff *skb, const struct packet *p, __u32 link)
 {
 	struct bpf_fib_lookup fib = {};
@@ -55,7 +66,9 @@ static __always_inline long uplink_try(struct __sk_buff *skb, const struct packe
 	result = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT);
 	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return -(long)fib.mtu_result;
-	return result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_NO_NEIGH ? link : 0;
+	if (result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_NO_NEIGH || result == BPF_FIB_LKUP_RET_FWD_DISABLED)
+		return uplink_fits(skb, link);
+	return 0;
 }
 
 /* The first uplink by which the host's routes reach the destination. */

@@ -60,7 +60,8 @@ struct packet {
 	__u8 sides; /* of policy that this hook judges for a flow begun by this packet */
 	__u8 source_low; /* the source is the flow key's lower end */
 	__u8 exit; /* enum flow_exit of the flow */
-	__u8 gateway_source; /* the source is to become the network's gateway */
+	__u8 gateway_source; /* a flow that begins; its source is to become the network's gateway */
+	__u8 follows; /* it may not begin a flow */
 	__u32 rule; /* that denied it */
 	struct outside outside; /* the flow's, where exit is not EXIT_NONE */
 	struct flow_key key;

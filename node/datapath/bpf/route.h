@@ -83,8 +83,8 @@ __noinline int route_find(struct packet *p)
 	place.address = p->inside.destination;
 	resident = bpf_map_lookup_elem(&endpoints_by_address, &place);
 	if (resident && !resident->link) {
+		/* Whoever stands behind it (a client, the host) is known to the flow alone. */
 		p->target = TARGET_GATEWAY;
-		p->destination_group = GROUP_GATEWAY;
 		return 0;
 	}
 	if (resident) {

@@ -280,7 +280,7 @@ fn published_key(address: IpAddr, protocol: Protocol, port: u16) -> PublishedKey
     }
 }
 
-/// Ingress and egress.
+/// Ingress and egress. A bpffs takes no name with a dot.
 fn hook_names(id: u32) -> [String; 2] {
-    [format!("{id}.in"), format!("{id}.out")]
+    [format!("{id}-in"), format!("{id}-out")]
 }

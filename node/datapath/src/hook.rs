@@ -47,7 +47,15 @@ impl Hooks {
     /// Takes off what hangs under this name; nothing there is no error.
     pub(crate) fn detach(&self, name: &str, device: u32, side: Side) -> Result<(), Error> {
         match self.kind {
-            HookKind::Tcx => self.unpin(name),
+            HookKind::Tcx => {
+                if let Some(link) = open_link(&self.directory.join(name))? {
+                    // The kernel closes an unpinned link in its own time; the program is to be off at the return.
+                    // SAFETY: the descriptor is open.
+                    let result = unsafe { libbpf_sys::bpf_link_detach(link.as_raw_fd()) };
+                    checked("take the program off", name, result)?;
+                }
+                self.unpin(name)
+            }
             HookKind::Clsact => detach_clsact(name, device, side),
         }
     }
@@ -97,6 +105,16 @@ impl Hooks {
         let pinned = unsafe { libbpf_sys::bpf_obj_pin(link.as_raw_fd(), text.as_ptr()) };
         checked("pin the link of", name, pinned).map(drop)
     }
+}
+
+/// Instructions that the verifier went through for a program. Its limit is a million.
+pub(crate) fn verified_instructions(name: &str, program: RawFd) -> Result<u32, Error> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut length = size_of_val(&info) as u32;
+    // SAFETY: `info` has room for `length` bytes, and asks for no array.
+    let result = unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program, &raw mut info, &raw mut length) };
+    checked("describe", name, result)?;
+    Ok(info.verified_insns)
 }
 
 fn open_link(path: &Path) -> Result<Option<OwnedFd>, Error> {

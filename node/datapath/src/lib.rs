@@ -70,6 +70,11 @@ impl Datapath {
         Ok(datapath)
     }
 
+    /// Each program's name, and the instructions that the kernel's verifier went through for it; its limit is a million.
+    pub fn verified(&self) -> Result<Vec<(String, u32)>, Error> {
+        self.loaded.verified()
+    }
+
     /// Takes everything in a pin directory out of the kernel: links first, then maps. Nothing there is no error. Filters of
     /// the older kind go with their devices.
     pub fn remove(pin_dir: &Path) -> Result<(), Error> {

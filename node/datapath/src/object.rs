@@ -16,6 +16,7 @@ use libbpf_rs::{MapCore as _, Object, ObjectBuilder, OpenObject};
 use crate::abi::{self, *};
 use crate::config::Config;
 use crate::error::Error;
+use crate::hook;
 use crate::table::{CpuTable, Table};
 
 /// The maps, by the names of `bpf/maps.h`.
@@ -75,6 +76,16 @@ impl Loaded {
     pub(crate) fn program(&self, name: &'static str) -> RawFd {
         let program = self.object.progs().find(|program| program.name() == name);
         program.expect("every name used is a program of the object").as_fd().as_raw_fd()
+    }
+
+    /// Every program, with the instructions that the verifier went through.
+    pub(crate) fn verified(&self) -> Result<Vec<(String, u32)>, Error> {
+        let cost = |program: libbpf_rs::Program<'_>| {
+            let name = program.name().to_string_lossy().into_owned();
+            let instructions = hook::verified_instructions(&name, program.as_fd().as_raw_fd())?;
+            Ok((name, instructions))
+        };
+        self.object.progs().map(cost).collect()
     }
 
     /// A map that `Tables` has no type for.
