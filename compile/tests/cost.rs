@@ -157,6 +157,35 @@ fn an_edited_rule_rewrites_its_rows_and_a_new_policy_visits_its_subject_alone() 
 }
 
 #[test]
+fn a_rule_among_thousands_of_one_subject_rewrites_its_own_row() {
+    let mut compiler = Compiler::new(Numbers::new(0));
+    let subject = LabelSelector::default();
+    let policy = |number: u32, port| NetworkPolicy { subject: subject.clone(), ..policy(0, number, port) };
+    let one_of = |number: u32| {
+        let app = format!("app{number}");
+        Endpoint { labels: labels(&[("app", &app)]), namespace: "ns0".into(), ..endpoint(number) }
+    };
+    const MANY: u32 = 1_000;
+    let peer = |number: u32, port: u16| {
+        let mut policy = policy(number, port);
+        let rule = Rule { peers: Peers::These(vec![of("ns0", &format!("app{number}"))]), ports: Ports::All };
+        policy.ingress = Some(vec![Rule { ports: policy.ingress.unwrap()[0].ports.clone(), ..rule }]);
+        Change::PutPolicy(TENANT, policy)
+    };
+    compiler.apply(
+        [Change::PutNamespace(TENANT, namespace("ns0", &[]))]
+            .into_iter()
+            .chain((0..MANY).map(|number| peer(number, 80)))
+            .chain((0..MANY).map(|number| Change::PutEndpoint(one_of(number)))),
+    );
+    let rows = compiler.records().filter(|record| matches!(record.key(), Key::Row(..))).count();
+    assert_eq!(rows, 1 + MANY as usize, "all endpoints share one rule set");
+    let (changes, work) = costs(&mut compiler, peer(500, 443));
+    assert!(matches!(told(&changes)[..], [Key::Row(..)]), "{:?}", told(&changes));
+    assert_eq!((work.endpoints_grouped, work.records_written), (0, 1));
+}
+
+#[test]
 fn an_address_range_is_looked_at_by_those_inside_it_alone() {
     let mut compiler = fabric();
     let range = Selector::Addresses { prefix: world::prefix("10.0.1.0/30"), except: BTreeSet::new() };

@@ -6,7 +6,9 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use compile::{Change, Changes, Compiler, Delivery, Flow, Numbers, Universe, verdict};
+use compile::{
+    Change, Changes, Compiler, Delivery, Endpoint, Flow, Inquiry, Numbers, Party, Universe, verdict,
+};
 use proptest::prelude::*;
 use record::{Decision, Group, Key, Record, RuleId, TenantId, Verdict};
 use world::{Packet, Reading, Someone, World, policy, records, tenants};
@@ -176,6 +178,47 @@ proptest! {
                 ingress: spoken(judged.ingress.decision),
             };
             prop_assert_eq!(reading, truth);
+        }
+    }
+
+    #[test]
+    fn what_is_explained_is_what_the_policies_say(mut world in tenants()) {
+        (1..4).for_each(|id| world.take_in(Change::PutNetwork(world::network(id, 1, true))));
+        let compiler = compiled(&world);
+        let names: BTreeSet<(&String, &String)> =
+            world.endpoints.values().map(|endpoint| (&endpoint.namespace, &endpoint.name)).collect();
+        prop_assert_eq!(names.len(), world.endpoints.len(), "each has a name of its own");
+        let party = |endpoint: &Endpoint| Party::Endpoint {
+            namespace: endpoint.namespace.clone(),
+            name: endpoint.name.clone(),
+        };
+        for from in world.endpoints.values() {
+            for to in world.endpoints.values() {
+                for (protocol, port) in PORTS {
+                    let (from_party, to_party) = (party(from), party(to));
+                    let inquiry =
+                        Inquiry { tenant: TENANT, network: None, from: from_party, to: to_party, protocol, port };
+                    let Ok(told) = compiler.explain(&inquiry) else {
+                        let family = |endpoint: &Endpoint| -> BTreeSet<bool> {
+                            endpoint.addresses.iter().map(IpAddr::is_ipv4).collect()
+                        };
+                        prop_assert!(from.vni != to.vni || family(from).is_disjoint(&family(to)));
+                        continue;
+                    };
+                    let packet = Packet {
+                        from: Someone::Endpoint(from, told.from.address.unwrap()),
+                        to: Someone::Endpoint(to, told.to.address.unwrap()),
+                        protocol,
+                        port,
+                    };
+                    let truth = world.reads(TENANT, &packet);
+                    let denied = truth.egress == Some(false) || truth.ingress == Some(false);
+                    prop_assert_eq!(told.allowed, !denied, "{:?}: {:#?}", packet, told);
+                    prop_assert_eq!(told.rule.is_some(), truth.egress.is_some() || truth.ingress.is_some());
+                    prop_assert_eq!(told.egress.unwrap().rule.is_some(), truth.egress.is_some());
+                    prop_assert_eq!(told.ingress.unwrap().rule.is_some(), truth.ingress.is_some());
+                }
+            }
         }
     }
 

@@ -171,17 +171,6 @@ impl Side {
     }
 }
 
-impl AllowRule {
-    /// Whether a peer is meant whom these selectors match; `None`: one whom no policy mentions.
-    pub(super) fn means(&self, peer: Option<&BTreeSet<SelectorId>>) -> bool {
-        match (&self.peers, peer) {
-            (None, _) => true,
-            (Some(peers), Some(selectors)) => !peers.is_disjoint(selectors),
-            (Some(_), None) => false,
-        }
-    }
-}
-
 fn numbered(
     key: &PolicyKey,
     direction: Direction,

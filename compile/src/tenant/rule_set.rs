@@ -12,7 +12,7 @@ use super::Desk;
 use super::group::{GroupState, Groups};
 use super::index::drop_from;
 use super::member::port_name;
-use super::policy::{Policies, Side};
+use super::policy::{AllowRule, Policies};
 use crate::number::RuleSetName;
 use crate::row::intervals;
 
@@ -132,11 +132,11 @@ impl RuleSets {
     pub(super) fn rebuild(&mut self, groups: &mut Groups, policies: &Policies, desk: &mut Desk<'_>) {
         for id in std::mem::take(&mut self.dirty) {
             let Some(mut state) = self.states.remove(&id) else { continue };
-            let sides = state.sides(policies);
+            let rules = Rules::of(&state.name, policies);
             self.unmention(id, &state.mentions, &state.ports);
-            state.mention(&sides);
+            state.mention(&rules);
             self.mention(id, &state.mentions, &state.ports);
-            state.others = state.intervals(&sides, None);
+            state.others = state.intervals(&rules, None);
             desk.work.rows_built += 1;
             desk.put(Record::Row(Row {
                 tenant: desk.tenant,
@@ -148,7 +148,7 @@ impl RuleSets {
             peers.extend(state.mentions.iter().flat_map(|selector| groups.with_selector(*selector)));
             peers.extend(state.ports.iter().flat_map(|port| groups.with_port(port)));
             for peer in peers {
-                state.write(id, &sides, (peer, groups), desk);
+                state.write(id, &rules, (peer, groups), desk);
             }
             self.states.insert(id, state);
         }
@@ -168,8 +168,8 @@ impl RuleSets {
         let concerned: BTreeSet<RuleSetId> = by_selector.chain(by_port).flatten().copied().collect();
         for id in concerned {
             if let Some(state) = self.states.get_mut(&id) {
-                let sides = state.sides(policies);
-                state.write(id, &sides, (group, groups), desk);
+                let rules = Rules::of(&state.name, policies);
+                state.write(id, &rules, (group, groups), desk);
             }
         }
     }
@@ -193,21 +193,51 @@ impl RuleSets {
     }
 }
 
-impl RuleSet {
-    /// The policies that it consists of, in order.
-    fn sides<'a>(&self, policies: &'a Policies) -> Vec<&'a Side> {
-        let isolations = self.name.isolations.iter();
-        isolations.filter_map(|isolation| policies.isolation(*isolation)).collect()
+/// The rules of a rule set, in order, and which of them mean whom: a row is made from those alone that mean its peer.
+struct Rules<'a> {
+    ordered: Vec<&'a AllowRule>,
+    /// Places of rules that mean anyone.
+    anyone: Vec<usize>,
+    /// Places of rules by the selectors of their peers.
+    by_selector: BTreeMap<SelectorId, Vec<usize>>,
+}
+
+impl<'a> Rules<'a> {
+    fn of(name: &RuleSetName, policies: &'a Policies) -> Self {
+        let sides = name.isolations.iter().filter_map(|isolation| policies.isolation(*isolation));
+        let mut rules = Self {
+            ordered: sides.flat_map(|side| &side.rules).collect(),
+            anyone: Vec::new(),
+            by_selector: BTreeMap::new(),
+        };
+        for (place, rule) in rules.ordered.iter().enumerate() {
+            match &rule.peers {
+                None => rules.anyone.push(place),
+                Some(peers) => {
+                    for selector in peers {
+                        rules.by_selector.entry(*selector).or_default().push(place);
+                    }
+                }
+            }
+        }
+        rules
     }
 
-    fn mention(&mut self, sides: &[&Side]) {
-        let rules = || sides.iter().flat_map(|side| &side.rules);
-        self.mentions = rules().filter_map(|rule| rule.peers.as_ref()).flatten().copied().collect();
+    /// The rules that mean a peer whom these selectors match, in order.
+    fn meaning(&self, selectors: &BTreeSet<SelectorId>) -> impl Iterator<Item = &'a AllowRule> {
+        let own = selectors.iter().filter_map(|selector| self.by_selector.get(selector)).flatten();
+        let places: BTreeSet<usize> = own.chain(&self.anyone).copied().collect();
+        places.into_iter().map(|place| self.ordered[place])
+    }
+}
+
+impl RuleSet {
+    fn mention(&mut self, rules: &Rules<'_>) {
+        self.mentions = rules.by_selector.keys().copied().collect();
         self.ports = match self.name.direction {
             Direction::Ingress => BTreeSet::new(),
             Direction::Egress => {
-                let anyone = rules().filter(|rule| rule.peers.is_none());
-                anyone.flat_map(|rule| &rule.names).cloned().collect()
+                rules.anyone.iter().flat_map(|place| &rules.ordered[*place].names).cloned().collect()
             }
         };
     }
@@ -216,13 +246,13 @@ impl RuleSet {
     fn write(
         &mut self,
         id: RuleSetId,
-        sides: &[&Side],
+        rules: &Rules<'_>,
         (peer, groups): (Group, &mut Groups),
         desk: &mut Desk<'_>,
     ) {
         let Some(group) = groups.group_mut(peer) else { return };
         desk.work.rows_built += 1;
-        let ports = self.intervals(sides, Some(group));
+        let ports = self.intervals(rules, Some(group));
         if ports == self.others {
             self.rows.remove(&peer);
             group.rows.remove(&id);
@@ -236,17 +266,15 @@ impl RuleSet {
     }
 
     /// What the rules say of a peer; `None`: of one whom they do not mention, and who has no ports that they name.
-    fn intervals(&self, sides: &[&Side], peer: Option<&GroupState>) -> Vec<PortInterval> {
-        let nobodys = BTreeSet::new();
-        let receiver = match (self.name.direction, peer) {
-            (Direction::Ingress, _) => &self.name.ports,
-            (Direction::Egress, Some(peer)) => &peer.name.ports,
-            (Direction::Egress, None) => &nobodys,
+    fn intervals(&self, rules: &Rules<'_>, peer: Option<&GroupState>) -> Vec<PortInterval> {
+        let (nobody, none) = (BTreeSet::new(), BTreeSet::new());
+        let selectors = peer.map_or(&nobody, |peer| &peer.name.selectors);
+        let receiver = match self.name.direction {
+            Direction::Ingress => &self.name.ports,
+            Direction::Egress => peer.map_or(&none, |peer| &peer.name.ports),
         };
-        let selectors = peer.map(|peer| &peer.name.selectors);
-        let rules = sides.iter().flat_map(|side| &side.rules).filter(|rule| rule.means(selectors));
         let isolation = self.name.isolations.first().copied().unwrap_or_default();
         let otherwise = Decision { verdict: Verdict::Deny, rule: isolation };
-        intervals(rules.map(|rule| (rule.id, &rule.ports)), receiver, otherwise)
+        intervals(rules.meaning(selectors).map(|rule| (rule.id, &rule.ports)), receiver, otherwise)
     }
 }
