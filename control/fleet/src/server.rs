@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use api::{Api, Audit, AuditFile, ListenError, Listener, NoAudit};
 use listenfd::ListenFd;
 use store::{Cached, Expect, FileStore, ObjectKey, Retention, Scope, Store, StoreError, Transaction};
+use tokio::task::JoinSet;
 
 use crate::admission::FabricAdmission;
 use crate::config::Config;
@@ -81,7 +82,9 @@ pub async fn run(
     let fleet = Fleet::restore(&listing.objects, settings, 0, SystemTime::now())?;
     let (engine, handle) = Engine::new(fleet, Arc::clone(&store), watch, began);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let engine = tokio::spawn(engine.run(async {
+    // In a set, so that whoever drops this function's future leaves no engine behind.
+    let mut parts = JoinSet::new();
+    parts.spawn(engine.run(async {
         // Dropped or sent: both mean stop.
         stopped.await.ok();
     }));
@@ -93,8 +96,10 @@ pub async fn run(
         drop(stop);
     };
     api::serve(api, listeners, routes, ending).await;
-    if let Err(error) = engine.await {
-        tracing::error!(%error, "the engine ended by itself");
+    while let Some(ended) = parts.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "the engine did not end in good order");
+        }
     }
     tracing::info!("the server has stopped; nodes go on with what they hold");
     Ok(())

@@ -1,8 +1,8 @@
 //! Why a packet passes: the compiled policies and the nodes' datapaths, and where the two differ.
 
 use compile::{Explanation, Inquiry};
-use record::inspect::{Answer, Judgement, Packet, Path, Question};
-use record::{NodeId, Verdict};
+use record::inspect::{Answer, Judgement, Packet, Path, Question, Side};
+use record::{Decision, NodeId, RuleId, Verdict};
 
 use super::parameters::Asked;
 use super::{Explained, NodeJudgement};
@@ -80,6 +80,17 @@ fn questions(explained: &Explained) -> Vec<(NodeId, String, Packet)> {
     leaving.into_iter().chain(arriving).collect()
 }
 
+/// Whether the receiver's node decides by another rule than the policies: right by chance is not right.
+fn other_rule(explanation: &Explanation, side: Side) -> Option<String> {
+    let told = explanation.ingress.as_ref()?;
+    let rule = told.rule.as_ref().map_or(RuleId(0), |rule| rule.id);
+    let same = rule == side.decision.rule && told.verdict == side.decision.verdict;
+    (!same).then(|| {
+        let Decision { verdict, rule: decided } = side.decision;
+        format!("decides {verdict:?} by rule {decided}, and the policies {:?} by rule {rule}", told.verdict)
+    })
+}
+
 /// Where a node's word is another than the policies'.
 fn difference(explanation: &Explanation, node: NodeId, judgement: &Judgement) -> Option<String> {
     let receives = explanation.to.node == Some(node);
@@ -103,7 +114,7 @@ fn difference(explanation: &Explanation, node: NodeId, judgement: &Judgement) ->
             let said = if explanation.allowed { "allow" } else { "deny" };
             return Some(format!("{says}{why}, and the policies {said} it"));
         }
-        return None;
+        return judgement.ingress.filter(|_| receives).and_then(|side| other_rule(explanation, side));
     }
     // The sender's node may leave the verdict to the receiver's, but not send elsewhere, nor drop what is allowed.
     let path_differs =
