@@ -1,48 +1,48 @@
 //! The signals by which somebody asks a foreground process to end, caught while it looks after a container.
-#![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use rustix::process::Signal;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{self, SignalKind, signal};
+use tokio::task::spawn_blocking;
 
 use crate::error::{Context, Result};
+use crate::process_id::ProcessId;
 
-/// While it lives, SIGINT, SIGTERM and SIGHUP do not end this process: they are noted. One at a time in a process.
+/// Once it is made, SIGINT, SIGTERM and SIGHUP no longer end this process: they are told by [`Caught::wait`].
 pub(crate) struct Caught {
-    before: Vec<(Signal, SigAction)>,
+    runtime: Runtime,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hang_up: unix::Signal,
 }
 
 impl Caught {
-    /// Notes those signals from now on.
+    /// Catches those signals from now on.
     pub(crate) fn install() -> Result<Self> {
-        let note = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESTART, SigSet::empty());
-        let mut caught = Self { before: Vec::new() };
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            // SAFETY: the handler does nothing but store a number, which is async-signal-safe (signal-safety(7)).
-            let before = unsafe { sigaction(signal, &note) }.context("catch", signal)?;
-            caught.before.push((signal, before));
-        }
-        Ok(caught)
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("catch", "signals")?;
+        let catch = |kind| {
+            let _inside = runtime.enter();
+            signal(kind).context("catch", "signals")
+        };
+        let interrupt = catch(SignalKind::interrupt())?;
+        let terminate = catch(SignalKind::terminate())?;
+        let hang_up = catch(SignalKind::hangup())?;
+        Ok(Self { runtime, interrupt, terminate, hang_up })
     }
 
-    /// The last of them since the last call, by number.
-    pub(crate) fn take(&self) -> Option<i32> {
-        let number = NOTED.swap(0, Ordering::Relaxed);
-        (number != 0).then_some(number)
+    /// Waits for a signal, for the end of a process or for the limit, whatever comes first; only a signal is told.
+    pub(crate) fn wait(&mut self, process: ProcessId, limit: Duration) -> Option<Signal> {
+        let Self { runtime, interrupt, terminate, hang_up } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => Some(Signal::INT),
+                _ = terminate.recv() => Some(Signal::TERM),
+                _ = hang_up.recv() => Some(Signal::HUP),
+                _ = spawn_blocking(move || process.wait(limit)) => None,
+            }
+        })
     }
 }
-
-impl Drop for Caught {
-    fn drop(&mut self) {
-        for (signal, before) in &self.before {
-            // SAFETY: this is what was in force before; its handler, if any, still is part of this program.
-            let _ = unsafe { sigaction(*signal, before) };
-        }
-    }
-}
-
-extern "C" fn note(number: i32) {
-    NOTED.store(number, Ordering::Relaxed);
-}
-
-static NOTED: AtomicI32 = AtomicI32::new(0);

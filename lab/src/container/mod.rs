@@ -26,7 +26,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use record::door::{Attached, Collect, Door, Reply, Request};
-use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
@@ -122,9 +121,9 @@ impl Runtime {
     /// Runs a container in the foreground to its end and returns its exit status as a shell would: its own code, or 128
     /// and the signal that ended it. SIGINT, SIGTERM and SIGHUP are passed on; what has not ended 5 s later is killed.
     pub fn run(&self, spec: &Spec) -> Result<u8> {
-        let caught = Caught::install()?;
+        let mut caught = Caught::install()?;
         let container = self.start(spec)?;
-        let status = container.attend(&caught)?;
+        let status = container.attend(&mut caught)?;
         container.stop()?;
         Ok(exit_code(status))
     }
@@ -253,20 +252,19 @@ impl Container {
     }
 
     /// Waits for the end, passing on the signals that the caller gets.
-    fn attend(&self, caught: &Caught) -> Result<ExitStatus> {
+    fn attend(&self, caught: &mut Caught) -> Result<ExitStatus> {
         let mut patience: Option<Instant> = None;
         loop {
             if let Some(status) = self.ended()? {
                 return Ok(status);
             }
-            if let Some(signal) = caught.take() {
-                self.record.process.signal(Signal::from_named_raw(signal).unwrap_or(Signal::TERM));
-                patience.get_or_insert(Instant::now() + GRACE);
-            }
             if patience.is_some_and(|end| Instant::now() > end) {
                 self.remains.cgroup().kill()?;
             }
-            self.record.process.wait(Duration::from_millis(50));
+            if let Some(signal) = caught.wait(self.record.process, Duration::from_millis(50)) {
+                self.record.process.signal(signal);
+                patience.get_or_insert(Instant::now() + GRACE);
+            }
         }
     }
 }
