@@ -6,13 +6,16 @@ use crate::door::attach::{Attach, Detach};
 use crate::door::run::Run;
 use crate::failure::Failure;
 use crate::lab::LabArgs;
-use crate::machine::{Down, Up};
+use crate::machine::{Cni, Down, Server, Up};
 use crate::object::apply::Apply;
 use crate::object::delete::Delete;
 use crate::object::describe::Describe;
 use crate::object::diff::Diff;
 use crate::object::get::Get;
+use crate::question::drops::Drops;
 use crate::question::explain::Explain;
+use crate::question::flows::Flows;
+use crate::question::status::Status;
 use crate::question::version::Version;
 use crate::settings::Settings;
 use crate::text::{COMPLETION_EXAMPLES, EXAMPLES};
@@ -35,6 +38,7 @@ pub(crate) struct Sealane {
 enum Command {
     Up(Up),
     Down(Down),
+    Server(Server),
     Lab(LabArgs),
     Run(Run),
     Attach(Attach),
@@ -45,6 +49,10 @@ enum Command {
     Delete(Delete),
     Diff(Diff),
     Explain(Explain),
+    Flows(Flows),
+    Drops(Drops),
+    Status(Status),
+    Cni(Cni),
     Version(Version),
     /// Print a script that completes sealane's words in a shell
     #[command(after_help = COMPLETION_EXAMPLES)]
@@ -61,6 +69,7 @@ impl Sealane {
         match &self.command {
             Command::Up(up) => up.run(settings),
             Command::Down(down) => down.run(settings),
+            Command::Server(server) => server.run(),
             Command::Lab(lab) => lab.run(settings),
             Command::Run(run) => run.run(settings),
             Command::Attach(attach) => attach.run(settings),
@@ -71,6 +80,10 @@ impl Sealane {
             Command::Delete(delete) => delete.run(settings),
             Command::Diff(diff) => diff.run(settings),
             Command::Explain(explain) => explain.run(settings),
+            Command::Flows(flows) => flows.run(settings),
+            Command::Drops(drops) => drops.run(settings),
+            Command::Status(status) => status.run(settings),
+            Command::Cni(cni) => cni.run(settings),
             Command::Version(version) => version.run(settings),
             Command::Completion { shell } => {
                 let mut script = Vec::new();

@@ -55,6 +55,15 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// The server did not start, or ended with a fault.
+    #[error("cannot run the server")]
+    Serve(#[source] fleet::ServerError),
+    /// The server's settings cannot be used.
+    #[error("cannot run the server")]
+    ServerSettings(#[source] fleet::ConfigError),
+    /// This process cannot do input and output.
+    #[error("cannot start the {0}'s tasks")]
+    Runtime(&'static str, #[source] io::Error),
     /// Something has not come to pass in time.
     #[error("{what} has not happened within {seconds} s")]
     Late { what: String, seconds: u64, remedy: String },

@@ -1,8 +1,12 @@
 //! Sealane on this host: the daemons, starting and ending them, and the config of the CNI plugin.
 
+mod cni;
 mod daemon;
 mod down;
+mod serve;
 mod up;
 
+pub(crate) use cni::Cni;
 pub(crate) use down::Down;
+pub(crate) use serve::Server;
 pub(crate) use up::Up;

@@ -3,8 +3,11 @@
 use std::io::Write;
 
 use clap::Args;
+use compile::{End, Explanation, SideTold};
+use fleet::inspect::NodeJudgement;
+use record::inspect::Path;
+use record::{Decision, Verdict};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::client::Query;
 use crate::failure::{Failure, printable};
@@ -37,6 +40,10 @@ pub(crate) struct Explain {
     /// With whom: END:PORT[/PROTOCOL]
     to: String,
 
+    /// In this network, where the two share several
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+
     /// What the policies ask for, without asking any node
     #[arg(long)]
     intent: bool,
@@ -46,39 +53,14 @@ pub(crate) struct Explain {
     check: bool,
 }
 
-/// The server's answer, as far as it is shown.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+/// The server's answer ([`fleet::inspect::Explained`]), as far as it is shown.
+#[derive(Debug, Deserialize)]
 struct Answer {
-    summary: String,
-    allowed: bool,
-    reason: Option<String>,
-    network: String,
-    default_allow: bool,
-    from: End,
-    to: End,
-    egress: Option<Side>,
-    ingress: Option<Side>,
-    path: Value,
-    faults: Vec<Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct End {
-    name: String,
-    endpoint: Option<String>,
-    address: Option<String>,
-    node: Value,
-    group: u16,
-    group_is: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Side {
-    verdict: String,
-    words: String,
+    #[serde(flatten)]
+    explanation: Explanation,
+    nodes: (Option<String>, Option<String>),
+    datapath: Vec<NodeJudgement>,
+    faults: Vec<String>,
 }
 
 impl Explain {
@@ -87,20 +69,19 @@ impl Explain {
         let (to, port) = receiver(&self.to)?;
         let to = format!("{}{port}", end(to, settings)?);
         let path = settings.place(None).of_fabric("explain");
-        let query = Query::default()
-            .with("from", &from)
-            .with("to", &to)
-            .with_some("intent", self.intent.then_some("true"));
+        let query = Query::default().with("from", &from).with("to", &to);
+        let query = query.with_some("network", self.network.as_deref());
+        let query = query.with_some("intent", self.intent.then_some("true"));
         let value = settings.client()?.read(&query.on(&path))?;
         let mut out = output::screen();
         let answer: Answer = understood("explain", serde_json::from_value(value.clone()))?;
         match settings.output {
             Format::Json | Format::Yaml => output::document(&mut out, settings.output, &value)?,
             Format::Table | Format::Wide | Format::Name => {
-                answer.tell(&mut out, Style::of(&std::io::stdout()))?
+                tell(&mut out, Style::of(&std::io::stdout()), &answer)?
             }
         }
-        if self.check && !answer.allowed { Err(Failure::Code(1)) } else { Ok(()) }
+        if self.check && !passes(&answer) { Err(Failure::Code(1)) } else { Ok(()) }
     }
 }
 
@@ -137,68 +118,80 @@ fn end(text: &str, settings: &Settings) -> Result<String, Failure> {
     }
 }
 
-impl Answer {
-    fn tell(&self, out: &mut dyn Write, style: Style) -> Result<(), Failure> {
-        let word = if self.allowed { style.good("ALLOWED") } else { style.bad("DENIED") };
-        writeln!(out, "{word} {}", printable(&self.summary))?;
-        if let Some(reason) = &self.reason {
-            writeln!(out, "  reason   {}", printable(reason))?;
-        }
-        writeln!(out, "  from     {}", self.from.words())?;
-        writeln!(out, "  to       {}", self.to.words())?;
-        let default = if self.default_allow { "allowed" } else { "denied" };
-        writeln!(out, "  network  {}; what no policy speaks of is {default}", printable(&self.network))?;
-        for (name, side) in [("egress", &self.egress), ("ingress", &self.ingress)] {
-            let words = match side {
-                None => "no endpoint of the fabric, so no policy".to_owned(),
-                Some(side) if side.words.is_empty() => side.verdict.clone(),
-                Some(side) => side.words.clone(),
-            };
-            writeln!(out, "  {name:<8} {}", printable(&words))?;
-        }
-        writeln!(out, "  path     {}", printable(&path_in_words(&self.path)))?;
-        for fault in &self.faults {
-            writeln!(out, "  {} {}", style.bad("fault   "), printable(&fault_in_words(fault)))?;
-        }
-        Ok(())
+/// Whether it passes: the policies allow it, and no node that was asked says otherwise.
+fn passes(answer: &Answer) -> bool {
+    answer.explanation.allowed && answer.datapath.iter().all(|told| told.judgement.passes)
+}
+
+fn tell(out: &mut dyn Write, style: Style, answer: &Answer) -> Result<(), Failure> {
+    let told = &answer.explanation;
+    let word = if told.allowed { style.good("ALLOWED") } else { style.bad("DENIED") };
+    writeln!(out, "{word} {}", printable(&told.summary))?;
+    if let Some(reason) = told.reason {
+        writeln!(out, "  reason    {reason}: {}", reason.meaning())?;
+    }
+    writeln!(out, "  from      {}", end_in_words(&told.from, answer.nodes.0.as_deref()))?;
+    writeln!(out, "  to        {}", end_in_words(&told.to, answer.nodes.1.as_deref()))?;
+    let default = if told.default_allow { "allowed" } else { "denied" };
+    writeln!(out, "  network   {}; what no policy speaks of is {default}", printable(&told.network))?;
+    writeln!(out, "  egress    {}", side_in_words(told.egress.as_ref()))?;
+    writeln!(out, "  ingress   {}", side_in_words(told.ingress.as_ref()))?;
+    writeln!(out, "  path      {}", path_in_words(told, answer.nodes.1.as_deref()))?;
+    for one in &answer.datapath {
+        writeln!(out, "  datapath  {}", judgement_in_words(one))?;
+    }
+    for fault in &answer.faults {
+        writeln!(out, "  {}     {}", style.bad("fault"), printable(fault))?;
+    }
+    Ok(())
+}
+
+fn end_in_words(end: &End, node: Option<&str>) -> String {
+    let mut words = end.endpoint.clone().unwrap_or_else(|| end.name.clone());
+    if let Some(address) = end.address.map(|address| address.to_string()).filter(|address| *address != words)
+    {
+        words.push_str(&format!(" ({address})"));
+    }
+    if let Some(range) = end.range {
+        words.push_str(&format!(" of {range}"));
+    }
+    if let Some(node) = node {
+        words.push_str(&format!(" on {node}"));
+    }
+    printable(&format!("{words}; group {}: {}", end.group, end.group_is))
+}
+
+fn side_in_words(side: Option<&SideTold>) -> String {
+    side.map_or_else(|| "no endpoint of the fabric, so no policy".to_owned(), |side| printable(&side.words))
+}
+
+fn path_in_words(told: &Explanation, receiver: Option<&str>) -> String {
+    match (told.path, receiver) {
+        (Path::Local, _) => "to an endpoint of the same node".to_owned(),
+        (Path::Node(_), Some(name)) => format!("over the overlay to {name}"),
+        (Path::Node(number), None) => format!("over the overlay to node {number}"),
+        (Path::World, _) => "to the world, source-translated".to_owned(),
+        (Path::Host, _) => "to the node itself".to_owned(),
+        (Path::Nowhere, _) => "nowhere".to_owned(),
     }
 }
 
-impl End {
-    fn words(&self) -> String {
-        let mut words = self.endpoint.clone().unwrap_or_else(|| self.name.clone());
-        if let Some(address) = self.address.as_ref().filter(|address| **address != words) {
-            words.push_str(&format!(" ({address})"));
-        }
-        match &self.node {
-            Value::String(node) => words.push_str(&format!(" on {node}")),
-            Value::Number(node) => words.push_str(&format!(" on node {node}")),
-            _ => {}
-        }
-        printable(&format!("{words}; group {}: {}", self.group, self.group_is))
-    }
-}
-
-fn path_in_words(path: &Value) -> String {
-    match path {
-        Value::String(word) => match word.as_str() {
-            "local" => "to an endpoint of the same node".to_owned(),
-            "world" => "to the world, source-translated".to_owned(),
-            "host" => "to the node itself".to_owned(),
-            "nowhere" => "nowhere".to_owned(),
-            other => other.to_owned(),
-        },
-        Value::Object(fields) => match fields.get("node") {
-            Some(Value::String(name)) => format!("over the overlay to {name}"),
-            Some(number) => format!("over the overlay to node {number}"),
-            None => path.to_string(),
-        },
-        other => other.to_string(),
-    }
-}
-
-fn fault_in_words(fault: &Value) -> String {
-    fault.as_str().or(fault["message"].as_str()).map_or_else(|| fault.to_string(), str::to_owned)
+/// What one node's maps say: whether it passes there, and each side that is judged there.
+fn judgement_in_words(one: &NodeJudgement) -> String {
+    let told = &one.judgement;
+    let word = if told.passes { "passes" } else { "is dropped" };
+    let reason = told.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let side = |name: &str, decision: Decision| {
+        let word = match decision.verdict {
+            Verdict::Default => "no policy",
+            Verdict::Allow => "allow",
+            Verdict::Deny => "deny",
+        };
+        format!("; {name}: {word}")
+    };
+    let egress = told.egress.map(|judged| side("egress", judged.decision)).unwrap_or_default();
+    let ingress = told.ingress.map(|judged| side("ingress", judged.decision)).unwrap_or_default();
+    printable(&format!("{}: it {word}{reason}{egress}{ingress}", one.node))
 }
 
 #[cfg(test)]
@@ -223,28 +216,39 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_tells_each_side_and_every_fault() {
+    fn an_answer_tells_each_side_each_node_and_every_fault() {
+        let rule = json!({"tenant": 1, "id": 7, "kind": "NetworkPolicy", "namespace": "shop", "name": "db",
+            "direction": "Ingress", "index": null});
+        let end = |name: &str, node: u32, group: u16| {
+            json!({"name": name, "uid": "u", "endpoint": name, "node": node, "address": "10.0.0.2", "range": null,
+                "group": group, "groupIs": "app=web", "selectors": [], "ports": []})
+        };
+        let judgement = json!({"generation": 3, "sender": 256, "receiver": 257, "egress": null,
+            "ingress": {"ruleSet": 4, "decision": {"verdict": "Allow", "rule": 2}}, "path": "local", "passes": true, "reason": null});
         let answer: Answer = serde_json::from_value(json!({
-            "summary": "shop/web to shop/db port 5432/TCP is denied", "allowed": false, "reason": "policy-denied",
-            "network": "default", "defaultAllow": true,
-            "from": {"name": "shop/web", "endpoint": "shop/web", "address": "10.0.0.2", "node": 1, "group": 256, "groupIs": "app=web"},
-            "to": {"name": "shop/db", "endpoint": "shop/db", "node": "n2", "group": 257, "groupIs": "app=db"},
-            "egress": {"verdict": "Default", "words": "no policy isolates it"},
-            "ingress": {"verdict": "Deny", "words": "denied by NetworkPolicy shop/db"},
-            "path": {"node": 2}, "faults": ["n2 says otherwise: allow"]})).unwrap();
+            "tenant": 1, "vni": 9, "network": "blue", "defaultAllow": true, "protocol": 6, "port": 5432,
+            "from": end("shop/web", 1, 256), "to": end("shop/db", 2, 257),
+            "egress": {"ruleSet": 0, "verdict": "Default", "rule": null, "words": "no policy isolates it"},
+            "ingress": {"ruleSet": 4, "verdict": "Deny", "rule": rule, "words": "denied by NetworkPolicy shop/db"},
+            "path": {"node": 2}, "allowed": false, "reason": "policy-denied", "rule": rule, "summary": "shop/web may not",
+            "nodes": ["n1", "n2"], "datapath": [{"node": "n2", "judgement": judgement}],
+            "faults": ["n2 lets it pass"]}))
+        .unwrap();
         let mut out = Vec::new();
-        answer.tell(&mut out, Style::PLAIN).unwrap();
+        tell(&mut out, Style::PLAIN, &answer).unwrap();
         let expected = "\
-DENIED shop/web to shop/db port 5432/TCP is denied
-  reason   policy-denied
-  from     shop/web (10.0.0.2) on node 1; group 256: app=web
-  to       shop/db on n2; group 257: app=db
-  network  default; what no policy speaks of is allowed
-  egress   no policy isolates it
-  ingress  denied by NetworkPolicy shop/db
-  path     over the overlay to node 2
-  fault    n2 says otherwise: allow
+DENIED shop/web may not
+  reason    policy-denied: a policy's rule, or a policy's isolation, denies it
+  from      shop/web (10.0.0.2) on n1; group 256: app=web
+  to        shop/db (10.0.0.2) on n2; group 257: app=web
+  network   blue; what no policy speaks of is allowed
+  egress    no policy isolates it
+  ingress   denied by NetworkPolicy shop/db
+  path      over the overlay to n2
+  datapath  n2: it passes; ingress: allow
+  fault     n2 lets it pass
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert!(!passes(&answer));
     }
 }

@@ -1,0 +1,93 @@
+//! `sealane server`: a daemon in the foreground, as a service manager wants it.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Run the server in the foreground
+///
+/// It keeps the objects, compiles them and tells the nodes. It ends on SIGTERM and SIGINT; nodes go on with what they hold.
+/// Sockets can be handed over (LISTEN_FDS).
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sealane server                             with /etc/sealane/server.toml if it is there
+  sealane server --config server.toml
+  sealane server --example > /etc/sealane/server.toml   every setting with its default")]
+pub(crate) struct Server {
+    /// The settings [default: /etc/sealane/server.toml if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print a file with every setting, its default and what it means
+    #[arg(long, conflicts_with = "config")]
+    example: bool,
+}
+
+impl Server {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        if self.example {
+            return Ok(output::screen().write_all(fleet::Config::example().as_bytes())?);
+        }
+        let config = match settings_file(self.config.clone(), "server") {
+            Some(path) => fleet::Config::read(&path).map_err(Failure::ServerSettings)?,
+            None => fleet::Config::default(),
+        };
+        log(&config.log, false)?;
+        run("server", |shutdown| async { fleet::run(config, shutdown).await.map_err(Failure::Serve) })
+    }
+}
+
+/// The file that is named, or the one in the usual place if it is there.
+fn settings_file(named: Option<PathBuf>, role: &str) -> Option<PathBuf> {
+    named.or_else(|| Some(PathBuf::from(format!("/etc/sealane/{role}.toml"))).filter(|path| path.exists()))
+}
+
+/// Logs to the error output, as far as `filter` says.
+fn log(filter: &str, json: bool) -> Result<(), Failure> {
+    let wrong = |source: tracing_subscriber::filter::ParseError| {
+        Failure::usage(
+            format!("the setting for the log, {filter:?}, is no filter: {source}"),
+            "write it like info or info,fleet=debug",
+        )
+    };
+    let filter = EnvFilter::try_new(filter).map_err(wrong)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if json {
+        builder.json().init();
+    } else {
+        builder.with_ansi(io::stderr().is_terminal()).init();
+    }
+    Ok(())
+}
+
+/// Runs a daemon until it ends, or is asked to end.
+fn run<F>(
+    role: &'static str,
+    daemon: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let failed = |source| Failure::Runtime(role, source);
+    let runtime = Runtime::new().map_err(failed)?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        daemon(Box::pin(async move { either(&mut terminate, &mut interrupt).await })).await
+    })
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}

@@ -1,0 +1,138 @@
+//! `sealane flows`: the live flows.
+
+use std::net::IpAddr;
+
+use clap::Args;
+use fleet::inspect::FlowList;
+use serde_json::json;
+
+use super::{duration, here, peer, tell_unanswered, traffic};
+use crate::client::Query;
+use crate::failure::Failure;
+use crate::object::understood;
+use crate::output::{self, Columns};
+use crate::settings::{Format, Settings};
+
+/// Show live flows
+///
+/// Each flow is told as its initiator began it, with the rule that allowed it; no rule means the network's default.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sealane flows                              of every tenant and node
+  sealane flows --tenant acme --network blue
+  sealane flows --address 10.1.0.7 -o wide   with one end, and how they are translated
+  sealane flows --here                       of this host, without asking the server")]
+pub(crate) struct Flows {
+    /// In this network alone
+    #[arg(long, value_name = "NAME", conflicts_with = "here")]
+    network: Option<String>,
+
+    /// On this node alone
+    #[arg(long, value_name = "NAME", conflicts_with = "here")]
+    node: Option<String>,
+
+    /// With this address at either end
+    #[arg(long)]
+    address: Option<IpAddr>,
+
+    /// At most so many from each node; 0: as many as it tells at once
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    limit: u32,
+
+    /// Ask the agent of this host
+    #[arg(long)]
+    here: bool,
+}
+
+impl Flows {
+    pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        let list =
+            if self.here { here::flows(settings, self.address, self.limit)? } else { self.ask(settings)? };
+        let mut out = output::screen();
+        match settings.output {
+            Format::Json | Format::Yaml => output::document(&mut out, settings.output, &json!(list))?,
+            Format::Table | Format::Wide | Format::Name => {
+                table(&list, settings.output == Format::Wide).write(&mut out)?;
+                tell_unanswered(&list.unanswered);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&self, settings: &Settings) -> Result<FlowList, Failure> {
+        let address = self.address.map(|address| address.to_string());
+        let query = Query::default()
+            .with_some("tenant", settings.tenant.as_deref())
+            .with_some("network", self.network.as_deref())
+            .with_some("node", self.node.as_deref())
+            .with_some("address", address.as_deref())
+            .with("limit", self.limit.to_string());
+        let value = settings.client()?.read(&query.on("/fabric/v1/flows"))?;
+        understood("flows", serde_json::from_value(value))
+    }
+}
+
+fn table(list: &FlowList, wide: bool) -> Columns {
+    let plain = ["network", "protocol", "from", "to", "state", "sent", "received", "idle", "allowed by"];
+    let more = ["age", "node", "tenant", "translation"];
+    let mut columns = Columns::new(plain.iter().chain(if wide { &more[..] } else { &[] }));
+    for flow in &list.flows {
+        let cells = [
+            flow.network.clone(),
+            flow.protocol.clone(),
+            peer(&flow.source, wide),
+            peer(&flow.destination, wide),
+            flow.state.clone(),
+            traffic(flow.sent),
+            traffic(flow.received),
+            duration(flow.idle_ms),
+            flow.rule.clone().unwrap_or_else(|| "the default".to_owned()),
+        ];
+        let more = [duration(flow.age_ms), flow.node.clone(), flow.tenant.clone(), flow.translation.clone()];
+        columns.row(cells.into_iter().chain(more.into_iter().filter(|_| wide)));
+    }
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_are_told_with_names_and_the_rule_that_allowed_them() {
+        let list: FlowList = serde_json::from_value(json!({"unanswered": [], "flows": [{"node": "n1", "tenant": "default",
+            "network": "blue", "protocol": "TCP", "source": {"address": "10.0.0.2", "port": 4000, "endpoint": "shop/web"},
+            "destination": {"address": "192.0.2.1", "port": 80, "endpoint": null}, "sent": {"packets": 3, "bytes": 180},
+            "received": {"packets": 2, "bytes": 1500}, "ageMs": 5000, "idleMs": 10, "state": "established",
+            "rule": null, "translation": "source 172.31.0.1:16384"}]})).unwrap();
+        let mut out = Vec::new();
+        table(&list, false).write(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let row: Vec<&str> = text
+            .lines()
+            .nth(1)
+            .unwrap()
+            .split("   ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .collect();
+        assert_eq!(
+            row,
+            [
+                "blue",
+                "TCP",
+                "shop/web:4000",
+                "192.0.2.1:80",
+                "established",
+                "3 / 180 B",
+                "2 / 1.5 kB",
+                "10ms",
+                "the default"
+            ]
+        );
+        let mut out = Vec::new();
+        table(&list, true).write(&mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("shop/web (10.0.0.2:4000)"));
+    }
+}

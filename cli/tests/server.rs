@@ -1,0 +1,145 @@
+//! The server as a daemon, and the questions that it answers.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A server in a process of its own.
+struct Server {
+    folder: TempDir,
+    process: Child,
+}
+
+impl Server {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = write(
+            folder.path(),
+            "server.toml",
+            &format!(
+                "store = {:?}\nsocket = {:?}\naudit = \"\"\nlog = \"warn\"\n",
+                folder.path().join("server.redb"),
+                folder.path().join("server.sock")
+            ),
+        );
+        let process = sealane().args(["server", "--config", &config]).spawn().unwrap();
+        let server = Self { folder, process };
+        let began = Instant::now();
+        while std::os::unix::net::UnixStream::connect(server.socket()).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the server does not answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("server.sock")
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        sealane()
+            .args(words)
+            .env("SEALANE_SERVER", format!("unix:{}", self.socket().display()))
+            .output()
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn done(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn sealane() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sealane"));
+    for name in ["SEALANE_SERVER", "SEALANE_AGENT", "SEALANE_TENANT", "SEALANE_NAMESPACE"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_new_server_has_the_default_tenant_and_answers_questions() {
+    let mut server = Server::start();
+    assert!(server.done(&["get", "tenants"]).contains("default"));
+    assert!(server.done(&["get", "vnet"]).contains("default"));
+    let status = server.done(&["status"]);
+    assert!(status.starts_with("1 tenant, 1 network, 0 endpoints, 0 nodes; revision "), "{status}");
+    let status: serde_json::Value =
+        serde_json::from_str(&server.done(&["status", "--wait", "-o", "json"])).unwrap();
+    assert_eq!(status["nodes"], serde_json::json!([]));
+    assert!(server.done(&["flows"]).starts_with("NETWORK"));
+    assert!(server.done(&["drops"]).starts_with("NODE"));
+    assert!(server.done(&["drops", "--samples"]).starts_with("TIME"));
+    assert!(server.done(&["version"]).contains("server v1."));
+
+    let unknown = server.run(&["explain", "shop/web", "shop/db:5432", "--intent"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&unknown.stderr);
+    assert!(told.contains("no endpoint is named shop/web"), "{told}");
+    let node = server.run(&["flows", "--node", "nobody"]);
+    assert_eq!(node.status.code(), Some(1), "{}", String::from_utf8_lossy(&node.stdout));
+    assert!(String::from_utf8_lossy(&node.stderr).contains("nobody"));
+
+    let pid = i32::try_from(server.process.id()).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    assert!(server.process.wait().unwrap().success());
+    assert!(!server.socket().exists());
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_told_and_nothing_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = write(folder.path(), "server.toml", "stor = \"x\"\nrest_seconds = \"long\"\n");
+    let output = sealane().args(["server", "--config", &wrong]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("server.toml") && told.contains("store") && told.contains("rest_seconds"),
+        "{told}"
+    );
+    let missing = sealane().args(["server", "--config", "/nowhere/server.toml"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("No such file"));
+}
+
+#[test]
+fn the_example_settings_are_settings_and_a_runtime_gets_its_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = sealane().args(["server", "--example"]).output().unwrap();
+    assert!(example.status.success());
+    assert!(fleet::Config::parse(std::str::from_utf8(&example.stdout).unwrap()).is_ok());
+    let socket = folder.path().join("agent.sock");
+    let list = sealane()
+        .args(["cni", "config", "--network", "blue", "--tenant", "acme", "--agent"])
+        .arg(&socket)
+        .output()
+        .unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    let plugin = &list["plugins"][0];
+    assert_eq!((plugin["type"].as_str(), plugin["network"].as_str()), (Some("sealane-cni"), Some("blue")));
+    assert_eq!(plugin["agentSocket"].as_str(), socket.to_str());
+}
