@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use datapath::link::LinkId;
 use record::delta::Report;
 use record::door::{Assigned, Attach, Attached, Door};
 use record::{Group, Mac, TenantId, Vni};
@@ -88,7 +89,7 @@ impl Attachment {
 
     /// The host end's name.
     pub(crate) fn host_interface(&self) -> String {
-        format!("sl{:08x}", self.number)
+        LinkId(self.number).host_end()
     }
 
     /// What the server is told.

@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 
+pub use crate::preflight::Lack;
+
 /// An error with its causes: `operation: cause: its cause`.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
@@ -17,6 +19,18 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 /// Why an agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// This host lacks something; nothing was changed.
+    #[error("this host cannot run the agent: {}", list(lacks))]
+    Unfit {
+        /// All of it.
+        lacks: Vec<Lack>,
+    },
+    /// Not everything could be removed.
+    #[error("purge: {}", failures.join("; "))]
+    Purge {
+        /// Each removal that failed, and why.
+        failures: Vec<String>,
+    },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(Box<dyn StdError + Send + Sync>),
@@ -49,4 +63,8 @@ impl Error {
     pub(crate) fn of_door(error: crate::door::DoorError) -> Self {
         Self::Door(Box::new(error))
     }
+}
+
+fn list(lacks: &[Lack]) -> String {
+    lacks.iter().map(|lack| format!("\n  {lack}")).collect()
 }

@@ -176,10 +176,8 @@ impl Held {
     /// The inverse of [`Held::list`]. A name that another record has taken over meanwhile stays that one's.
     fn unlist(&mut self, record: &Record) {
         match record {
-            Record::Tenant(tenant) => {
-                if self.tenants.get(&tenant.name) == Some(&tenant.id) {
-                    self.tenants.remove(&tenant.name);
-                }
+            Record::Tenant(tenant) if self.tenants.get(&tenant.name) == Some(&tenant.id) => {
+                self.tenants.remove(&tenant.name);
             }
             Record::Network(network) => {
                 let name = (network.tenant, network.name.clone());

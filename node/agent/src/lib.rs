@@ -26,6 +26,8 @@ mod metrics;
 mod node;
 mod outbox;
 mod pool;
+mod preflight;
+mod purge;
 mod question;
 mod reconcile;
 mod refusal;
@@ -39,17 +41,45 @@ mod tests;
 mod tombstone;
 mod want;
 
+use std::future::Future;
 use std::sync::Arc;
 
 pub use config::{Config, ConfigError, DoorRules, Log, Problem, Underlay};
-pub use error::Error;
+pub use error::{Error, Lack};
+pub use purge::purge;
 
 use held::Held;
 use journal::Journal;
 use kernel::SharedKernel;
+use kernel::fabric::Fabric;
 use ledger::Ledger;
 use node::Node;
 use task::Tasks;
+
+/// Runs the agent of this host until `shutdown` ends. Containers stay on their networks when it stops.
+///
+/// Errors: [`Error::Unfit`] before anything is changed; what keeps the doors from being opened.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+    let settings = config.clone();
+    let (kernel, journal, contents) = node::blocking(move || prepare(&settings)).await?;
+    let agent = Agent::start(config, kernel, journal, contents).await?;
+    shutdown.await;
+    tracing::info!("stopping; containers stay on their networks");
+    agent.stop().await;
+    Ok(())
+}
+
+/// Looks whether the host is fit, then opens journal and kernel.
+fn prepare(config: &Config) -> Result<(SharedKernel, Journal, journal::Contents), Error> {
+    let lacks = preflight::lacks(config);
+    if !lacks.is_empty() {
+        return Err(Error::Unfit { lacks });
+    }
+    let (journal, contents) = Journal::open(&config.journal()).map_err(Error::of_journal)?;
+    let is_fresh = contents.records.is_empty() && contents.generation == record::Generation::default();
+    let kernel = Fabric::open(config, contents.node, is_fresh).map_err(Error::of_kernel)?;
+    Ok((Arc::new(kernel), journal, contents))
+}
 
 /// An agent that runs.
 struct Agent {

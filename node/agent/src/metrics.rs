@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use record::Generation;
 use record::door::{Door, RefusalCode};
+use record::inspect::FlowFilter;
 
 use crate::attachment::Step;
 use crate::error::chain;
@@ -169,15 +170,18 @@ impl Node {
         }
         registry.register("dropped_packets", "Packets dropped, by reason and network", drops);
         let flows = Family::<TenantLabel, Gauge>::default();
-        match self.kernel.flow_counts() {
-            Ok(counts) => {
+        let every = FlowFilter { limit: u32::MAX, ..FlowFilter::default() };
+        match self.kernel.flows(&every) {
+            Ok(live) => {
                 let ledger = self.ledger();
-                for (tenant, count) in counts {
-                    let tenant = ledger.held.tenant_name(tenant).unwrap_or_else(|| tenant.to_string());
-                    flows.get_or_create(&TenantLabel { tenant }).set(clamped(count));
+                for flow in live {
+                    let tenant = ledger.held.network(flow.vni).map(|network| network.tenant);
+                    let tenant =
+                        tenant.and_then(|tenant| ledger.held.tenant_name(tenant)).unwrap_or_default();
+                    flows.get_or_create(&TenantLabel { tenant }).inc();
                 }
             }
-            Err(error) => told("flow counts", &error),
+            Err(error) => told("the flow table", &error),
         }
         registry.register("flows", "Live flows, by tenant", flows);
         let (used, capacity) = (Family::<MapLabel, Gauge>::default(), Family::<MapLabel, Gauge>::default());

@@ -139,13 +139,16 @@ impl Node {
         }
     }
 
-    /// Writes the number that the server knows this node by.
-    pub(crate) async fn number(&self, number: record::NodeId) {
-        let before = std::mem::replace(&mut self.ledger().held.node, Some(number));
-        if before != Some(number)
-            && let Err(error) = self.journal.write(vec![Entry::Node(number)]).await
-        {
+    /// Takes over the number that the server knows this node by.
+    pub(crate) async fn number(&self, number: record::NodeId) -> Result<(), KernelError> {
+        if self.ledger().held.node == Some(number) {
+            return Ok(());
+        }
+        self.in_kernel(move |kernel| kernel.identify(number)).await?;
+        self.ledger().held.node = Some(number);
+        if let Err(error) = self.journal.write(vec![Entry::Node(number)]).await {
             tracing::warn!(error = chain(&error), "this node's number is not in the journal");
         }
+        Ok(())
     }
 }

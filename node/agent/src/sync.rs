@@ -42,6 +42,9 @@ pub(crate) enum Ended {
         "the server's messages are out of order; if its store was made anew, stop the agent, remove its agent.redb and start it"
     )]
     OutOfOrder(#[from] OutOfOrder),
+    /// The kernel did not take this node's number.
+    #[error("this node's number cannot be taken over: {0}")]
+    Unidentified(String),
     /// A message before the server has said who this node is.
     #[error("the server sent a generation before its welcome")]
     NoWelcome,
@@ -128,8 +131,10 @@ impl Node {
                 Ok(ServerMessage::Rejected(reason)) => return Ended::Rejected(reason),
                 Ok(ServerMessage::Welcome(number)) => {
                     info!(node = %number, server = %self.config.server, "in session with the server");
+                    if let Err(error) = self.number(number).await {
+                        return Ended::Unidentified(chain(&error));
+                    }
                     welcome = true;
-                    self.number(number).await;
                     self.metrics.connected();
                     self.announce();
                 }

@@ -90,8 +90,13 @@ impl Config {
     }
 
     /// The folder where a door leaves word of what to take away when the agent is back.
-    pub fn tombstones(&self) -> PathBuf {
+    pub(crate) fn tombstones(&self) -> PathBuf {
         self.state_dir.join(record::door::TOMBSTONES)
+    }
+
+    /// The file of what is found after a restart.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.state_dir.join("agent.redb")
     }
 
     /// A file with every setting, its default and what it means; all of them are commented out.

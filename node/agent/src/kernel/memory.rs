@@ -30,6 +30,7 @@ pub(crate) struct State {
     pub(crate) published: BTreeMap<(u8, u16), u32>,
     pub(crate) records: BTreeMap<Key, Record>,
     pub(crate) generation: Generation,
+    pub(crate) node: Option<NodeId>,
     /// Namespaces that exist. `None`: every one does.
     pub(crate) namespaces: Option<BTreeSet<String>>,
     /// Keys that cannot be realised.
@@ -93,6 +94,11 @@ impl Memory {
 }
 
 impl Kernel for Memory {
+    fn identify(&self, node: NodeId) -> Result<(), KernelError> {
+        self.state.lock().node = Some(node);
+        Ok(())
+    }
+
     fn apply(&self, changed: &[Record], removed: &[Key], generation: Generation) -> Vec<Fault> {
         let outcome = self.step(|state| {
             let mut faults = Vec::new();
@@ -132,13 +138,17 @@ impl Kernel for Memory {
         if self.state.lock().links.values().any(|link| *link == (netns.clone(), interface.clone())) {
             return Err(KernelError::InterfaceTaken { interface, namespace: netns });
         }
-        self.step(|state| drop(state.links.insert(number, (netns, interface))))?;
-        self.step(|state| drop(state.endpoints.insert(number, groups.clone())))?;
+        self.step(|state| state.links.insert(number, (netns, interface)))?;
+        self.step(|state| state.endpoints.insert(number, groups.clone()))?;
         for publish in &attachment.request.publish {
             let port = (publish.protocol.number(), publish.host_port);
-            self.step(|state| drop(state.published.insert(port, number)))?;
+            self.step(|state| {
+                state.published.insert(port, number);
+            })?;
         }
-        self.step(|state| drop(state.up.insert(number)))
+        self.step(|state| {
+            state.up.insert(number);
+        })
     }
 
     fn adopt(&self, attachment: &Attachment, groups: &Groups) -> Result<(), KernelError> {
@@ -157,11 +167,13 @@ impl Kernel for Memory {
             state.links.remove(&number);
             state.up.remove(&number);
         })?;
-        self.step(|state| drop(state.endpoints.remove(&number)))
+        self.step(|state| {
+            state.endpoints.remove(&number);
+        })
     }
 
     fn regroup(&self, attachment: &Attachment, groups: &Groups) -> Result<(), KernelError> {
-        self.step(|state| drop(state.endpoints.insert(attachment.number, groups.clone())))
+        self.step(|state| state.endpoints.insert(attachment.number, groups.clone())).map(drop)
     }
 
     fn inventory(&self) -> Result<Vec<Found>, KernelError> {
@@ -201,10 +213,6 @@ impl Kernel for Memory {
         }
     }
 
-    fn host_interface(&self, number: u32) -> String {
-        format!("sl{number:08x}")
-    }
-
     fn underlay(&self) -> Underlay {
         Underlay { addresses: vec!["192.0.2.1".parse().unwrap()], mtu: 1500, container_mtu: 1450 }
     }
@@ -225,11 +233,22 @@ impl Kernel for Memory {
     }
 
     fn flows(&self, _: &FlowFilter) -> Result<Vec<record::inspect::Flow>, KernelError> {
-        Ok(Vec::new())
-    }
-
-    fn flow_counts(&self) -> Result<Vec<(TenantId, u64)>, KernelError> {
-        Ok(vec![(TenantId(1), 5)])
+        let end = |text: &str| text.parse().unwrap();
+        Ok(vec![record::inspect::Flow {
+            vni: Vni::new(100).unwrap(),
+            protocol: 6,
+            source: end("10.0.0.2"),
+            source_port: 40000,
+            destination: end("10.0.0.3"),
+            destination_port: 80,
+            sent: Default::default(),
+            received: Default::default(),
+            age_ms: 5,
+            idle_ms: 1,
+            state: "established".to_owned(),
+            rule: RuleId(0),
+            translation: String::new(),
+        }])
     }
 
     fn drops(&self) -> Result<Vec<DropCount>, KernelError> {
@@ -246,7 +265,7 @@ impl Kernel for Memory {
         }])
     }
 
-    fn sweep(&self) -> Result<usize, KernelError> {
+    fn sweep(&self) -> Result<u64, KernelError> {
         Ok(0)
     }
 

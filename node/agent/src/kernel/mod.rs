@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use record::delta::Fault;
 use record::inspect::{DropCount, DropSample, FlowFilter, Judgement, MapFill, Packet};
-use record::{Generation, Key, Mac, Record, TenantId, Vni};
+use record::{Generation, Key, Mac, NodeId, Record, Vni};
 use tokio::sync::mpsc;
 
 use crate::attachment::{Attachment, Groups};
 
+pub(crate) mod fabric;
 #[cfg(test)]
 pub(crate) mod memory;
 
 /// One node's kernel.
 pub(crate) trait Kernel: Send + Sync + 'static {
+    /// Takes the node's number: routes to it are this node's own blocks.
+    fn identify(&self, node: NodeId) -> Result<(), KernelError>;
+
     /// Changes the records in force, with one flip from the old state to the new. Answers what could not be realised; what
     /// was in force for it stays.
     fn apply(&self, changed: &[Record], removed: &[Key], generation: Generation) -> Vec<Fault>;
@@ -55,9 +59,6 @@ pub(crate) trait Kernel: Send + Sync + 'static {
     /// The Ethernet address of an interface with this address.
     fn mac(&self, vni: Vni, address: IpAddr) -> Mac;
 
-    /// The host end's name of the link with this number.
-    fn host_interface(&self, number: u32) -> String;
-
     /// What the underlay is.
     fn underlay(&self) -> Underlay;
 
@@ -67,17 +68,14 @@ pub(crate) trait Kernel: Send + Sync + 'static {
     /// The live flows that match.
     fn flows(&self, filter: &FlowFilter) -> Result<Vec<record::inspect::Flow>, KernelError>;
 
-    /// The flows of each tenant on this node.
-    fn flow_counts(&self) -> Result<Vec<(TenantId, u64)>, KernelError>;
-
     /// What was dropped since the maps were made.
     fn drops(&self) -> Result<Vec<DropCount>, KernelError>;
 
     /// How full the maps are.
     fn fill(&self) -> Result<Vec<MapFill>, KernelError>;
 
-    /// Forgets flows that are over; answers how many.
-    fn sweep(&self) -> Result<usize, KernelError>;
+    /// Forgets flows that are over; answers how many are left.
+    fn sweep(&self) -> Result<u64, KernelError>;
 
     /// Waits for dropped packets at most `patience`; answers them and how many were lost for want of room since the maps
     /// were made.

@@ -46,7 +46,11 @@ pub(crate) struct Kept {
 impl Ledger {
     /// A book with these records, whose next attachment has this number.
     pub(crate) fn new(held: Held, next_number: u32) -> Self {
-        Self { held, next_number: next_number.max(1), ..Self::default() }
+        Self {
+            held,
+            next_number: if next_number > NUMBERS { 1 } else { next_number.max(1) },
+            ..Self::default()
+        }
     }
 
     /// Enters an attachment, or the next step of one.
@@ -65,7 +69,7 @@ impl Ledger {
         self.places.remove(&Place::of(&attachment.request));
         self.names.remove(&name_of(&attachment));
         if let Some(used) = self.used.get_mut(&attachment.vni) {
-            attachment.ips().for_each(|address| drop(used.remove(&address)));
+            used.retain(|address| !attachment.ips().any(|own| own == *address));
             if used.is_empty() {
                 self.used.remove(&attachment.vni);
             }
@@ -126,11 +130,15 @@ impl Ledger {
         let mut uids = BTreeSet::new();
         for key in changed.iter().map(Record::key).chain(removed.iter().cloned()) {
             match key {
-                Key::Endpoint(_, uid) => drop(uids.insert(uid)),
+                Key::Endpoint(_, uid) => {
+                    uids.insert(uid);
+                }
                 Key::Tenant(tenant)
                 | Key::Project(tenant, _)
                 | Key::Selector(tenant, _)
-                | Key::Group(tenant, _) => drop(tenants.insert(tenant)),
+                | Key::Group(tenant, _) => {
+                    tenants.insert(tenant);
+                }
                 _ => {}
             }
         }
@@ -162,13 +170,14 @@ impl Ledger {
         self.all().find(has).map(|kept| &kept.attachment)
     }
 
-    /// A number that no attachment has; the counter goes on so that a number rests for as long as possible.
+    /// A number that no attachment has; the counter goes round so that a number rests for as long as possible.
     fn take_number(&mut self) -> u32 {
+        let behind = |number: u32| if number >= NUMBERS { 1 } else { number + 1 };
         while self.numbered(self.next_number).is_some() {
-            self.next_number = self.next_number.wrapping_add(1).max(1);
+            self.next_number = behind(self.next_number);
         }
         let number = self.next_number;
-        self.next_number = number.wrapping_add(1).max(1);
+        self.next_number = behind(number);
         number
     }
 }
@@ -176,3 +185,6 @@ impl Ledger {
 fn name_of(attachment: &Attachment) -> (TenantId, String, String) {
     (attachment.tenant, attachment.namespace().to_owned(), attachment.request.name.clone())
 }
+
+/// The largest number of an attachment: for each the datapath has a node-local address out of 100.64.0.0/10.
+const NUMBERS: u32 = 4_000_000;

@@ -14,7 +14,7 @@ async fn agent(folder: &TempDir, kernel: &Arc<Memory>) -> Agent {
     let (journal, contents) = Journal::open(&folder.path().join("agent.redb")).unwrap();
     let shared: Arc<Memory> = Arc::clone(kernel);
     let agent = Agent::start(config, shared, journal, contents).await.unwrap();
-    agent.node.number(NodeId(1)).await;
+    agent.node.number(NodeId(1)).await.unwrap();
     let delta =
         Delta { generation: Generation(1), changed: World::new().list(), removed: vec![], more: false };
     agent.node.take_over(delta).await;
@@ -76,7 +76,7 @@ async fn every_request_is_answered_on_one_line() {
         "sealane_agent_generation_held 1",
         "sealane_agent_attach_seconds_count{door=\"cni\"} 1",
         "sealane_agent_dropped_packets_total{reason=\"policy-denied\",vni=\"100\",network=\"default\"} 3",
-        "sealane_agent_flows{tenant=\"default\"} 5",
+        "sealane_agent_flows{tenant=\"default\"} 1",
         "sealane_agent_map_capacity{map=\"endpoints\"} 64",
         "sealane_agent_attachments 0",
     ] {

@@ -41,7 +41,7 @@ impl Bench {
 
     async fn of(world: &World) -> Self {
         let bench = Self::empty().await;
-        bench.node.number(NodeId(1)).await;
+        bench.node.number(NodeId(1)).await.unwrap();
         bench.take_over(1, world.list(), &[]).await;
         bench
     }
@@ -123,12 +123,13 @@ impl Bench {
 }
 
 fn config(folder: &TempDir) -> Config {
-    let mut config = Config::default();
-    config.node = "n1".to_owned();
-    config.state_dir = folder.path().to_owned();
-    config.socket = folder.path().join("agent.sock");
-    config.server = stream::Address::Unix(folder.path().join("server.sock"));
-    config
+    Config {
+        node: "n1".to_owned(),
+        state_dir: folder.path().to_owned(),
+        socket: folder.path().join("agent.sock"),
+        server: stream::Address::Unix(folder.path().join("server.sock")),
+        ..Config::default()
+    }
 }
 
 fn detach(container: &str) -> Detach {
