@@ -24,11 +24,11 @@ fn later_fragments_pass_by_their_first() {
                 fragment(MAC_A, ends, UDP, (from as u16, more), &datagram[from..to])
             };
             ground
-                .assert_drops(DropReason::FragmentBeforeFirst, |ground| ground.from_a(&part(24, 48, false)));
-            assert_eq!(ground.from_a(&part(0, 24, true)).action, REDIRECT, "{}", ground.story());
-            assert_eq!(ground.from_a(&part(24, 48, false)).action, REDIRECT);
+                .assert_drops(DropReason::FragmentBeforeFirst, |ground| ground.a_sends(&part(24, 48, false)));
+            assert_eq!(ground.a_sends(&part(0, 24, true)).action, REDIRECT, "{}", ground.story());
+            assert_eq!(ground.a_sends(&part(24, 48, false)).action, REDIRECT);
             // One that would rewrite what was judged.
-            ground.assert_drops(DropReason::FragmentMalformed, |ground| ground.from_a(&part(8, 48, false)));
+            ground.assert_drops(DropReason::FragmentMalformed, |ground| ground.a_sends(&part(8, 48, false)));
         }
         let flows = ground.datapath.flows(&Default::default()).unwrap();
         assert!(flows.len() == 2 && flows.iter().all(|flow| flow.sent.packets == 2), "{flows:?}");
@@ -44,7 +44,7 @@ fn fragments_of_a_denied_datagram_are_denied() {
             let datagram = udp_segment(ends, &[7; 40]);
             for (place, part) in [((0, true), &datagram[..24]), ((24, false), &datagram[24..])] {
                 let frame = fragment(MAC_A, ends, UDP, place, part);
-                ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_a(&frame));
+                ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&frame));
             }
         }
     });
@@ -57,7 +57,7 @@ fn a_first_fragment_without_its_whole_transport_header_is_malformed() {
             let ends = Ends::new(family.a, 4000, family.b, 53);
             let tcp_header = [0x0f, 0xa0, 0, 53, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 2, 0, 0, 0, 0, 0, 0];
             let frame = fragment(MAC_A, ends, 6, (0, true), &tcp_header[..16]);
-            ground.assert_drops(DropReason::FragmentMalformed, |ground| ground.from_a(&frame));
+            ground.assert_drops(DropReason::FragmentMalformed, |ground| ground.a_sends(&frame));
         }
     });
 }
@@ -70,9 +70,9 @@ fn fragments_of_two_networks_are_never_joined() {
             let datagram = udp_segment(ends, &[7; 40]);
             let first = fragment(MAC_A, ends, UDP, (0, true), &datagram[..24]);
             let last = fragment(MAC_A, ends, UDP, (24, false), &datagram[24..]);
-            assert_eq!(ground.from_a(&first).action, REDIRECT);
+            assert_eq!(ground.a_sends(&first).action, REDIRECT);
             ground.assert_drops(DropReason::FragmentBeforeFirst, |ground| {
-                ground.from_link("3-in", "twin_a", &last)
+                ground.sends_on("3-in", "twin_a", &last)
             });
         }
     });
@@ -85,14 +85,14 @@ fn fragments_to_the_world_and_back_are_translated_whole() {
             let ends = Ends::new(family.a, 20_000, family.world, 53);
             let datagram = udp_segment(ends, &[7; 40]);
             for (place, part) in [((0, true), &datagram[..24]), ((24, false), &datagram[24..])] {
-                let out = ground.from_a(&fragment(MAC_A, ends, UDP, place, part));
+                let out = ground.a_sends(&fragment(MAC_A, ends, UDP, place, part));
                 assert_eq!(out.action, REDIRECT, "{}", ground.story());
                 assert_eq!(crate::frame::source_of(&out.frame), family.node);
             }
             let back = Ends::new(family.world, 53, family.node, 20_000);
             let datagram = udp_segment(back, &[8; 40]);
             for (place, part) in [((0, true), &datagram[..24]), ((24, false), &datagram[24..])] {
-                let out = ground.from_uplink(&fragment(MAC_A, back, UDP, place, part));
+                let out = ground.uplink_gets(&fragment(MAC_A, back, UDP, place, part));
                 assert_eq!(out.action, REDIRECT, "{}", ground.story());
                 assert_eq!(crate::frame::destination_of(&out.frame), family.a);
             }

@@ -11,36 +11,36 @@ use crate::ground::{GATEWAY, MAC_A, MAC_B};
 
 /// A flow's ends as a frame shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
-    pub source: IpAddr,
-    pub source_port: u16,
-    pub destination: IpAddr,
-    pub destination_port: u16,
+pub(crate) struct Ends {
+    pub(crate) source: IpAddr,
+    pub(crate) source_port: u16,
+    pub(crate) destination: IpAddr,
+    pub(crate) destination_port: u16,
 }
 
 impl Ends {
-    pub fn new(source: IpAddr, source_port: u16, destination: IpAddr, destination_port: u16) -> Self {
+    pub(crate) fn new(source: IpAddr, source_port: u16, destination: IpAddr, destination_port: u16) -> Self {
         Self { source, source_port, destination, destination_port }
     }
 
-    pub fn back(self) -> Self {
+    pub(crate) fn back(self) -> Self {
         Self::new(self.destination, self.destination_port, self.source, self.source_port)
     }
 }
 
-pub const TCP: u8 = 6;
-pub const UDP: u8 = 17;
-pub const SYN: u8 = 0x02;
-pub const ACK: u8 = 0x10;
-pub const RST: u8 = 0x04;
-pub const FIN: u8 = 0x01;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const ACK: u8 = 0x10;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const FIN: u8 = 0x01;
 
 /// A UDP frame from the MAC.
-pub fn udp(mac: Mac, ends: Ends, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(mac: Mac, ends: Ends, payload: &[u8]) -> Vec<u8> {
     ip(mac, ends, UDP, udp_segment(ends, payload), 64)
 }
 
-pub fn udp_segment(ends: Ends, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp_segment(ends: Ends, payload: &[u8]) -> Vec<u8> {
     let mut segment = Vec::new();
     segment.extend(ends.source_port.to_be_bytes());
     segment.extend(ends.destination_port.to_be_bytes());
@@ -51,11 +51,11 @@ pub fn udp_segment(ends: Ends, payload: &[u8]) -> Vec<u8> {
     segment
 }
 
-pub fn tcp(mac: Mac, ends: Ends, flags: u8) -> Vec<u8> {
+pub(crate) fn tcp(mac: Mac, ends: Ends, flags: u8) -> Vec<u8> {
     tcp_with(mac, ends, flags, 64, b"data")
 }
 
-pub fn tcp_with(mac: Mac, ends: Ends, flags: u8, ttl: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn tcp_with(mac: Mac, ends: Ends, flags: u8, ttl: u8, payload: &[u8]) -> Vec<u8> {
     let mut segment = Vec::new();
     segment.extend(ends.source_port.to_be_bytes());
     segment.extend(ends.destination_port.to_be_bytes());
@@ -66,7 +66,7 @@ pub fn tcp_with(mac: Mac, ends: Ends, flags: u8, ttl: u8, payload: &[u8]) -> Vec
 }
 
 /// An echo request with the identifier in the source port, or an answer with it in the destination port.
-pub fn echo(mac: Mac, ends: Ends, answer: bool) -> Vec<u8> {
+pub(crate) fn echo(mac: Mac, ends: Ends, answer: bool) -> Vec<u8> {
     let ipv6 = ends.source.is_ipv6();
     let kind = match (ipv6, answer) {
         (false, false) => 8,
@@ -82,7 +82,7 @@ pub fn echo(mac: Mac, ends: Ends, answer: bool) -> Vec<u8> {
 }
 
 /// An ICMP message with its checksum filled in.
-pub fn icmp(mac: Mac, ends: Ends, mut message: Vec<u8>) -> Vec<u8> {
+pub(crate) fn icmp(mac: Mac, ends: Ends, mut message: Vec<u8>) -> Vec<u8> {
     let protocol = if ends.source.is_ipv6() { 58 } else { 1 };
     seal(ends, protocol, &mut message, 2);
     ip(mac, ends, protocol, message, if message_is_neighbor(protocol) { 255 } else { 64 })
@@ -93,7 +93,7 @@ fn message_is_neighbor(protocol: u8) -> bool {
 }
 
 /// An error "port unreachable" from `ends.source` that quotes the IP packet of `frame`.
-pub fn unreachable(mac: Mac, ends: Ends, frame: &[u8]) -> Vec<u8> {
+pub(crate) fn unreachable(mac: Mac, ends: Ends, frame: &[u8]) -> Vec<u8> {
     let (kind, code) = if ends.source.is_ipv6() { (1, 4) } else { (3, 3) };
     let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
     let header = if ends.source.is_ipv6() { 40 } else { 20 };
@@ -102,7 +102,7 @@ pub fn unreachable(mac: Mac, ends: Ends, frame: &[u8]) -> Vec<u8> {
 }
 
 /// An IP packet of this protocol in a frame to the gateway.
-pub fn ip(mac: Mac, ends: Ends, protocol: u8, payload: Vec<u8>, ttl: u8) -> Vec<u8> {
+pub(crate) fn ip(mac: Mac, ends: Ends, protocol: u8, payload: Vec<u8>, ttl: u8) -> Vec<u8> {
     let mut frame = ethernet(mac, ends.source.is_ipv6());
     match (ends.source, ends.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -136,7 +136,13 @@ pub fn ip(mac: Mac, ends: Ends, protocol: u8, payload: Vec<u8>, ttl: u8) -> Vec<
 }
 
 /// One fragment of a datagram: `part` of its payload, which starts at `offset` bytes.
-pub fn fragment(mac: Mac, ends: Ends, protocol: u8, (offset, more): (u16, bool), part: &[u8]) -> Vec<u8> {
+pub(crate) fn fragment(
+    mac: Mac,
+    ends: Ends,
+    protocol: u8,
+    (offset, more): (u16, bool),
+    part: &[u8],
+) -> Vec<u8> {
     let mut frame = ethernet(mac, ends.source.is_ipv6());
     let place = IpFragOffset::try_new(offset / 8).unwrap();
     match (ends.source, ends.destination) {
@@ -183,19 +189,19 @@ fn ethernet(mac: Mac, ipv6: bool) -> Vec<u8> {
 
 /// A frame as it was read back, its checksums proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    pub to: Mac,
-    pub from: Mac,
-    pub ends: Ends,
-    pub protocol: u8,
-    pub ttl: u8,
+pub(crate) struct Seen {
+    pub(crate) to: Mac,
+    pub(crate) from: Mac,
+    pub(crate) ends: Ends,
+    pub(crate) protocol: u8,
+    pub(crate) ttl: u8,
     /// The transport header and what follows.
-    pub transport: Vec<u8>,
+    pub(crate) transport: Vec<u8>,
 }
 
 /// Reads a whole, unfragmented frame. Fails on any wrong checksum.
 #[track_caller]
-pub fn read(frame: &[u8]) -> Seen {
+pub(crate) fn read(frame: &[u8]) -> Seen {
     let mac = |at: usize| Mac(frame[at..at + 6].try_into().unwrap());
     let packet = &frame[14..];
     let ipv6 = packet[0] >> 4 == 6;
@@ -261,21 +267,21 @@ fn fold(mut value: u32) -> u16 {
 }
 
 /// From A to B, and such.
-pub fn a_to(ends: Ends, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn a_to(ends: Ends, payload: &[u8]) -> Vec<u8> {
     udp(MAC_A, ends, payload)
 }
 
-pub fn b_to(ends: Ends, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn b_to(ends: Ends, payload: &[u8]) -> Vec<u8> {
     udp(MAC_B, ends, payload)
 }
 
 /// The source address of any IP frame, fragments too.
-pub fn source_of(frame: &[u8]) -> IpAddr {
+pub(crate) fn source_of(frame: &[u8]) -> IpAddr {
     address_of(frame, 12, 8)
 }
 
 /// The destination address of any IP frame, fragments too.
-pub fn destination_of(frame: &[u8]) -> IpAddr {
+pub(crate) fn destination_of(frame: &[u8]) -> IpAddr {
     address_of(frame, 16, 24)
 }
 

@@ -22,32 +22,32 @@ use record::{
 };
 
 /// What the programs say.
-pub const PASS: u32 = 0;
-pub const SHOT: u32 = 2;
-pub const REDIRECT: u32 = 7;
+pub(crate) const PASS: u32 = 0;
+pub(crate) const SHOT: u32 = 2;
+pub(crate) const REDIRECT: u32 = 7;
 /// TC_ACT_UNSPEC: on to whatever else hangs there.
-pub const NEXT: u32 = u32::MAX;
+pub(crate) const NEXT: u32 = u32::MAX;
 
-pub const GROUP_A: Group = Group(256);
-pub const GROUP_B: Group = Group(257);
-pub const GROUP_FAR: Group = Group(258);
-pub const TENANT: TenantId = TenantId(1);
-pub const TWIN: TenantId = TenantId(2);
+pub(crate) const GROUP_A: Group = Group(256);
+pub(crate) const GROUP_B: Group = Group(257);
+pub(crate) const GROUP_FAR: Group = Group(258);
+pub(crate) const TENANT: TenantId = TenantId(1);
+pub(crate) const TWIN: TenantId = TenantId(2);
 
 /// A family's addresses in the world of the test.
 #[derive(Clone, Copy, Debug)]
-pub struct Family {
-    pub a: IpAddr,
-    pub b: IpAddr,
-    pub far: IpAddr,
-    pub gateway: IpAddr,
-    pub world: IpAddr,
-    pub node: IpAddr,
-    pub shadow_a: IpAddr,
-    pub host: IpAddr,
+pub(crate) struct Family {
+    pub(crate) a: IpAddr,
+    pub(crate) b: IpAddr,
+    pub(crate) far: IpAddr,
+    pub(crate) gateway: IpAddr,
+    pub(crate) world: IpAddr,
+    pub(crate) node: IpAddr,
+    pub(crate) shadow_a: IpAddr,
+    pub(crate) host: IpAddr,
 }
 
-pub fn families() -> [Family; 2] {
+pub(crate) fn families() -> [Family; 2] {
     let ip = |text: &str| text.parse().unwrap();
     [
         Family {
@@ -73,16 +73,16 @@ pub fn families() -> [Family; 2] {
     ]
 }
 
-pub const MAC_A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
-pub const MAC_B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
-pub const GATEWAY: Mac = datapath::GATEWAY_MAC;
-pub const LEG_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x1e]);
+pub(crate) const MAC_A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
+pub(crate) const MAC_B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
+pub(crate) const GATEWAY: Mac = datapath::GATEWAY_MAC;
+pub(crate) const LEG_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x1e]);
 
 /// The node under test.
-pub struct Ground {
-    pub datapath: Datapath,
-    pub config: Config,
-    pub generation: u64,
+pub(crate) struct Ground {
+    pub(crate) datapath: Datapath,
+    pub(crate) config: Config,
+    pub(crate) generation: u64,
     links: Vec<(&'static str, u32)>,
     tunnel: libbpf_rs::Object,
     _mount: Bpffs,
@@ -98,14 +98,14 @@ impl Drop for Bpffs {
 
 /// What came out of a program.
 #[derive(Debug)]
-pub struct Out {
-    pub action: u32,
-    pub frame: Vec<u8>,
-    pub mark: u32,
+pub(crate) struct Out {
+    pub(crate) action: u32,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) mark: u32,
 }
 
 /// Runs a test on a thread of its own, whose namespaces go with it.
-pub fn on_ground(test: impl FnOnce(&mut Ground) + Send + 'static) {
+pub(crate) fn on_ground(test: impl FnOnce(&mut Ground) + Send + 'static) {
     let run = move || {
         let mut ground = Ground::new(|_| {});
         test(&mut ground);
@@ -114,7 +114,7 @@ pub fn on_ground(test: impl FnOnce(&mut Ground) + Send + 'static) {
 }
 
 /// The same with another configuration.
-pub fn on_ground_with(
+pub(crate) fn on_ground_with(
     configure: impl FnOnce(&mut Config) + Send + 'static,
     test: impl FnOnce(&mut Ground) + Send + 'static,
 ) {
@@ -194,54 +194,54 @@ impl Ground {
         }
     }
 
-    pub fn link(&self, name: &str) -> u32 {
+    pub(crate) fn link(&self, name: &str) -> u32 {
         self.links.iter().find(|(own, _)| *own == name).unwrap().1
     }
 
-    pub fn apply(&mut self, changed: &[Record]) {
+    pub(crate) fn apply(&mut self, changed: &[Record]) {
         self.generation += 1;
         self.datapath.apply(changed, &[], Generation(self.generation)).unwrap();
     }
 
-    pub fn remove(&mut self, removed: &[Key]) {
+    pub(crate) fn remove(&mut self, removed: &[Key]) {
         self.generation += 1;
         self.datapath.apply(&[], removed, Generation(self.generation)).unwrap();
     }
 
     /// Sent by A.
-    pub fn from_a(&self, frame: &[u8]) -> Out {
+    pub(crate) fn a_sends(&self, frame: &[u8]) -> Out {
         self.run("1-in", "a", frame, [0; 5])
     }
 
     /// Sent by B.
-    pub fn from_b(&self, frame: &[u8]) -> Out {
+    pub(crate) fn b_sends(&self, frame: &[u8]) -> Out {
         self.run("2-in", "b", frame, [0; 5])
     }
 
-    pub fn from_link(&self, hook: &str, link: &str, frame: &[u8]) -> Out {
+    pub(crate) fn sends_on(&self, hook: &str, link: &str, frame: &[u8]) -> Out {
         self.run(hook, link, frame, [0; 5])
     }
 
-    pub fn with_mark(&self, hook: &str, link: &str, frame: &[u8], mark: u32) -> Out {
+    pub(crate) fn with_mark(&self, hook: &str, link: &str, frame: &[u8], mark: u32) -> Out {
         let program = self.program(hook);
         run(program, frame, self.link(link), [0; 5], mark)
     }
 
-    pub fn from_uplink(&self, frame: &[u8]) -> Out {
+    pub(crate) fn uplink_gets(&self, frame: &[u8]) -> Out {
         self.run("uplink0", "up", frame, [0; 5])
     }
 
-    pub fn from_host(&self, frame: &[u8]) -> Out {
+    pub(crate) fn host_sends(&self, frame: &[u8]) -> Out {
         self.run("leg", "leg1", frame, [0; 5])
     }
 
     /// Received over the overlay from an outer IPv4 source.
-    pub fn from_overlay(&self, vni: u32, sender: &str, group: u16, frame: &[u8]) -> Out {
+    pub(crate) fn overlay_brings(&self, vni: u32, sender: &str, group: u16, frame: &[u8]) -> Out {
         self.hop(vni, sender, Some(group), frame)
     }
 
     /// The same, with no group on the wire where it is `None`.
-    pub fn hop(&self, vni: u32, sender: &str, group: Option<u16>, frame: &[u8]) -> Out {
+    pub(crate) fn hop(&self, vni: u32, sender: &str, group: Option<u16>, frame: &[u8]) -> Out {
         use libbpf_rs::MapCore as _;
         use std::os::fd::{AsFd as _, AsRawFd as _};
         let program = self.program("overlay");
@@ -280,14 +280,14 @@ impl Ground {
     }
 
     /// Packets dropped so far for the reason.
-    pub fn dropped(&self, reason: DropReason) -> u64 {
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
         let drops = self.datapath.drops().unwrap();
         drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.traffic.packets).sum()
     }
 
     /// The frame that `send` sends is dropped for exactly this reason, and counted once.
     #[track_caller]
-    pub fn assert_drops(&self, reason: DropReason, send: impl FnOnce(&Self) -> Out) {
+    pub(crate) fn assert_drops(&self, reason: DropReason, send: impl FnOnce(&Self) -> Out) {
         let before = self.datapath.drops().unwrap();
         let out = send(self);
         let after = self.datapath.drops().unwrap();
@@ -302,13 +302,13 @@ impl Ground {
     }
 
     /// What happened, for a failed assertion.
-    pub fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         format!("drops {:?}\nflows {:?}", self.datapath.drops(), self.datapath.flows(&Default::default()))
     }
 }
 
 /// Every record of the world, with every group open.
-pub fn world() -> Vec<Record> {
+pub(crate) fn world() -> Vec<Record> {
     let mut records = Vec::new();
     for (node, last) in [(1, 1), (2, 2), (3, 3)] {
         let underlay =
@@ -334,7 +334,7 @@ pub fn world() -> Vec<Record> {
     records
 }
 
-pub fn network(vni: Vni, tenant: TenantId, default_allow: bool, world: bool) -> Record {
+pub(crate) fn network(vni: Vni, tenant: TenantId, default_allow: bool, world: bool) -> Record {
     let subnet = |prefix: &str, gateway: &str| Subnet {
         prefix: prefix.parse().unwrap(),
         gateway: gateway.parse().unwrap(),
@@ -350,7 +350,7 @@ pub fn network(vni: Vni, tenant: TenantId, default_allow: bool, world: bool) -> 
     })
 }
 
-pub fn group(tenant: TenantId, number: Group, ingress: u32, egress: u32) -> Record {
+pub(crate) fn group(tenant: TenantId, number: Group, ingress: u32, egress: u32) -> Record {
     Record::Group(GroupRules {
         tenant,
         group: number,
@@ -363,7 +363,7 @@ pub fn group(tenant: TenantId, number: Group, ingress: u32, egress: u32) -> Reco
 }
 
 /// A row: (protocol, first port, verdict, rule) from each to the next.
-pub fn row(rule_set: u32, peer: Peer, ports: &[(u8, u16, Verdict, u32)]) -> Record {
+pub(crate) fn row(rule_set: u32, peer: Peer, ports: &[(u8, u16, Verdict, u32)]) -> Record {
     let interval = |(protocol, port, verdict, rule): &(u8, u16, Verdict, u32)| PortInterval {
         protocol: *protocol,
         port: *port,

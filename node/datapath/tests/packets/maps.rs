@@ -18,7 +18,7 @@ fn deny_b() -> [Record; 2] {
 
 fn probe(ground: &Ground, port: u16) -> crate::ground::Out {
     let [family, _] = families();
-    ground.from_a(&a_to(Ends::new(family.a, port, family.b, 53), b""))
+    ground.a_sends(&a_to(Ends::new(family.a, port, family.b, 53), b""))
 }
 
 fn state(ground: &Ground) -> [u32; 2] {
@@ -76,21 +76,21 @@ fn a_restart_keeps_flows_policy_and_endpoints() {
     on_ground(|ground| {
         let [family, _] = families();
         let ends = Ends::new(family.a, 4000, family.b, 53);
-        assert_eq!(ground.from_a(&a_to(ends, b"")).action, REDIRECT);
+        assert_eq!(ground.a_sends(&a_to(ends, b"")).action, REDIRECT);
         ground.apply(&[row(1, Peer::Others, &[(0, 0, Verdict::Deny, 1)]), group(TENANT, GROUP_A, 1, 0)]);
         let before = state(ground);
         ground.datapath = Datapath::open(&ground.config).unwrap();
         assert_eq!(state(ground), before);
         assert_eq!(ground.datapath.generation().unwrap(), Generation(ground.generation));
         assert_eq!(ground.datapath.endpoints().unwrap().len(), 4);
-        assert_eq!(ground.from_b(&b_to(ends.back(), b"")).action, REDIRECT, "{}", ground.story());
+        assert_eq!(ground.b_sends(&b_to(ends.back(), b"")).action, REDIRECT, "{}", ground.story());
         let other = Ends::new(family.b, 1, family.a, 2);
-        ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_b(&b_to(other, b"")));
+        ground.assert_drops(DropReason::PolicyDenied, |ground| ground.b_sends(&b_to(other, b"")));
         // What was there before the restart is known: nothing to flip, and removing works.
         ground.apply(&[row(1, Peer::Others, &[(0, 0, Verdict::Deny, 1)]), group(TENANT, GROUP_A, 1, 0)]);
         assert_eq!(state(ground), before);
         ground.remove(&[Key::Row(TENANT, RuleSetId(1), Peer::Others)]);
-        assert_eq!(ground.from_b(&b_to(other, b"")).action, REDIRECT, "{}", ground.story());
+        assert_eq!(ground.b_sends(&b_to(other, b"")).action, REDIRECT, "{}", ground.story());
     });
 }
 
@@ -214,7 +214,7 @@ fn a_resync_sweeps_what_nobody_wants_and_keeps_the_rest() {
         assert_eq!(probe(ground, 7).action, REDIRECT, "{}", ground.story());
         let [family, _] = families();
         let far = a_to(Ends::new(family.a, 1, family.far, 2), b"");
-        assert_eq!(ground.from_a(&far).action, REDIRECT, "the node is back");
+        assert_eq!(ground.a_sends(&far).action, REDIRECT, "the node is back");
         // A second time there is nothing to do.
         let before = state(ground);
         ground.datapath.resync(&world(), Generation(ground.generation)).unwrap();
@@ -227,10 +227,10 @@ fn a_removed_route_uncovers_the_subnet_and_everything_goes_with_the_pins() {
     on_ground(|ground| {
         let [family, _] = families();
         let far = a_to(Ends::new(family.a, 1, family.far, 2), b"");
-        assert_eq!(ground.from_a(&far).action, REDIRECT);
+        assert_eq!(ground.a_sends(&far).action, REDIRECT);
         let vni = record::Vni::new(100).unwrap();
         ground.remove(&[Key::Route(vni, "10.1.2.0/24".parse().unwrap())]);
-        ground.assert_drops(DropReason::RouteUnknown, |ground| ground.from_a(&far));
+        ground.assert_drops(DropReason::RouteUnknown, |ground| ground.a_sends(&far));
         Datapath::remove(&ground.config.pin_dir).unwrap();
         Datapath::remove(&ground.config.pin_dir).unwrap();
         assert!(!ground.config.pin_dir.exists());

@@ -113,9 +113,9 @@ fn explain_the_packets_and_the_model_agree() {
                 let ends = Ends::new(source, round * 100 + attempt + 1, family.b, port);
                 let frame = if protocol == TCP { tcp(MAC_A, ends, SYN) } else { udp(MAC_A, ends, b"") };
                 let out = if far {
-                    ground.from_overlay(100, "192.0.2.2", sender.0, &frame)
+                    ground.overlay_brings(100, "192.0.2.2", sender.0, &frame)
                 } else {
-                    ground.from_a(&frame)
+                    ground.a_sends(&frame)
                 };
                 assert_eq!(out.action, if reason.is_none() { REDIRECT } else { SHOT }, "{world}");
             }

@@ -15,12 +15,12 @@ fn what_comes_from_the_holder_of_its_source_is_judged_and_delivered() {
     on_ground(|ground| {
         for family in families() {
             let ends = Ends::new(family.far, 4000, family.b, 53);
-            let out = ground.from_overlay(100, SENDER, GROUP_FAR.0, &udp(MAC_A, ends, b"far"));
+            let out = ground.overlay_brings(100, SENDER, GROUP_FAR.0, &udp(MAC_A, ends, b"far"));
             assert_eq!(out.action, REDIRECT, "{}", ground.story());
             let seen = read(&out.frame);
             assert_eq!((seen.to, seen.from, seen.ends), (MAC_B, GATEWAY, ends));
             // The answer goes by the entry.
-            assert_eq!(ground.from_b(&b_to(ends.back(), b"near")).action, REDIRECT);
+            assert_eq!(ground.b_sends(&b_to(ends.back(), b"near")).action, REDIRECT);
         }
     });
 }
@@ -35,11 +35,11 @@ fn a_vni_leads_to_its_own_network_alone() {
         for family in families() {
             let frame = udp(MAC_A, Ends::new(family.far, 4000, family.b, 53), b"");
             ground.assert_drops(DropReason::PolicyDenied, |ground| {
-                ground.from_overlay(100, SENDER, GROUP_FAR.0, &frame)
+                ground.overlay_brings(100, SENDER, GROUP_FAR.0, &frame)
             });
-            assert_eq!(ground.from_overlay(200, SENDER, GROUP_FAR.0, &frame).action, REDIRECT);
+            assert_eq!(ground.overlay_brings(200, SENDER, GROUP_FAR.0, &frame).action, REDIRECT);
             ground.assert_drops(DropReason::NetworkUnknown, |ground| {
-                ground.from_overlay(300, SENDER, GROUP_FAR.0, &frame)
+                ground.overlay_brings(300, SENDER, GROUP_FAR.0, &frame)
             });
         }
     });
@@ -51,7 +51,7 @@ fn a_sender_that_is_no_node_or_not_the_sources_holder_is_refused() {
         for family in families() {
             let frame = udp(MAC_A, Ends::new(family.far, 4000, family.b, 53), b"");
             let from = |sender: &'static str, frame: Vec<u8>| {
-                move |ground: &crate::ground::Ground| ground.from_overlay(100, sender, GROUP_FAR.0, &frame)
+                move |ground: &crate::ground::Ground| ground.overlay_brings(100, sender, GROUP_FAR.0, &frame)
             };
             ground.assert_drops(DropReason::SenderUnknown, from("203.0.113.9", frame.clone()));
             // Node 3 is no member, and later a member that does not hold the source.
@@ -66,7 +66,7 @@ fn a_sender_that_is_no_node_or_not_the_sources_holder_is_refused() {
         for family in families() {
             let frame = udp(MAC_A, Ends::new(family.far, 4000, family.b, 53), b"");
             ground.assert_drops(DropReason::SenderForeign, |ground| {
-                ground.from_overlay(100, "192.0.2.3", GROUP_FAR.0, &frame)
+                ground.overlay_brings(100, "192.0.2.3", GROUP_FAR.0, &frame)
             });
         }
     });
@@ -92,7 +92,7 @@ fn what_is_for_no_endpoint_here_is_dropped() {
             for destination in [nobody.parse().unwrap(), family.gateway, family.world] {
                 let frame = udp(MAC_A, Ends::new(family.far, 4000, destination, 53), b"");
                 ground.assert_drops(DropReason::RouteUnknown, |ground| {
-                    ground.from_overlay(100, SENDER, GROUP_FAR.0, &frame)
+                    ground.overlay_brings(100, SENDER, GROUP_FAR.0, &frame)
                 });
             }
         }
@@ -106,7 +106,7 @@ fn the_receiver_judges_the_senders_egress_too() {
         for family in families() {
             let frame = udp(MAC_A, Ends::new(family.far, 4000, family.b, 53), b"");
             ground.assert_drops(DropReason::PolicyDenied, |ground| {
-                ground.from_overlay(100, SENDER, GROUP_FAR.0, &frame)
+                ground.overlay_brings(100, SENDER, GROUP_FAR.0, &frame)
             });
         }
     });
@@ -119,13 +119,13 @@ fn a_sender_leaves_judging_to_the_receiver_and_its_answer_passes() {
         ground.apply(&[row(1, Peer::Others, &[(0, 0, Verdict::Deny, 4)]), group(TENANT, GROUP_A, 1, 0)]);
         for family in families() {
             let ends = Ends::new(family.a, 4000, family.far, 53);
-            assert_eq!(ground.from_a(&a_to(ends, b"")).action, REDIRECT, "{}", ground.story());
+            assert_eq!(ground.a_sends(&a_to(ends, b"")).action, REDIRECT, "{}", ground.story());
             let answer = udp(MAC_B, ends.back(), b"");
-            let out = ground.from_overlay(100, SENDER, GROUP_FAR.0, &answer);
+            let out = ground.overlay_brings(100, SENDER, GROUP_FAR.0, &answer);
             assert_eq!((out.action, read(&out.frame).to), (REDIRECT, MAC_A), "{}", ground.story());
             let other = udp(MAC_B, Ends::new(family.far, 53, family.a, 4001), b"");
             ground.assert_drops(DropReason::PolicyDenied, |ground| {
-                ground.from_overlay(100, SENDER, GROUP_FAR.0, &other)
+                ground.overlay_brings(100, SENDER, GROUP_FAR.0, &other)
             });
         }
     });
@@ -136,14 +136,14 @@ fn an_answer_that_policy_now_forbids_is_cut_at_the_initiators_node_too() {
     on_ground(|ground| {
         for family in families() {
             let ends = Ends::new(family.a, 4000, family.far, 53);
-            assert_eq!(ground.from_a(&a_to(ends, b"")).action, REDIRECT);
+            assert_eq!(ground.a_sends(&a_to(ends, b"")).action, REDIRECT);
         }
         // The far group's ingress now denies A: its node cuts the flow, and so does this one.
         ground.apply(&[row(1, Peer::Others, &[(0, 0, Verdict::Deny, 4)]), group(TENANT, GROUP_FAR, 1, 0)]);
         for family in families() {
             let answer = udp(MAC_B, Ends::new(family.far, 53, family.a, 4000), b"");
             ground.assert_drops(DropReason::PolicyDenied, |ground| {
-                ground.from_overlay(100, SENDER, GROUP_FAR.0, &answer)
+                ground.overlay_brings(100, SENDER, GROUP_FAR.0, &answer)
             });
         }
     });
@@ -158,9 +158,9 @@ fn a_tag_of_another_group_judges_the_flow_anew() {
         ]);
         for family in families() {
             let frame = udp(MAC_A, Ends::new(family.far, 4000, family.b, 53), b"");
-            assert_eq!(ground.from_overlay(100, SENDER, GROUP_FAR.0, &frame).action, REDIRECT);
+            assert_eq!(ground.overlay_brings(100, SENDER, GROUP_FAR.0, &frame).action, REDIRECT);
             ground.assert_drops(DropReason::PolicyDenied, |ground| {
-                ground.from_overlay(100, SENDER, GROUP_A.0, &frame)
+                ground.overlay_brings(100, SENDER, GROUP_A.0, &frame)
             });
             assert!(ground.datapath.flows(&Default::default()).unwrap().is_empty());
         }
@@ -174,9 +174,9 @@ fn a_packet_larger_than_the_overlay_is_answered_with_the_mtu() {
             let ends = Ends::new(family.a, 4000, family.far, 80);
             let header = if family.a.is_ipv6() { 60 } else { 40 };
             let fits = tcp_with(MAC_A, ends, SYN, 64, &vec![1; 1450 - header]);
-            assert_eq!(ground.from_a(&fits).action, REDIRECT, "{}", ground.story());
+            assert_eq!(ground.a_sends(&fits).action, REDIRECT, "{}", ground.story());
             let large = tcp_with(MAC_A, ends, SYN, 64, &vec![1; 1451 - header]);
-            let out = ground.from_a(&large);
+            let out = ground.a_sends(&large);
             assert_eq!(out.action, REDIRECT, "{}", ground.story());
             assert_eq!(ground.dropped(DropReason::TooBig), if family.a.is_ipv6() { 2 } else { 1 });
             let seen = read(&out.frame);
@@ -195,11 +195,11 @@ fn an_arp_or_a_frame_without_tunnel_never_enters_by_the_overlay() {
     on_ground(|ground| {
         let [family, _] = families();
         let frame = tcp(MAC_A, Ends::new(family.far, 1, family.b, 2), SYN);
-        ground.assert_drops(DropReason::SenderUnknown, |ground| ground.from_link("overlay", "vx", &frame));
+        ground.assert_drops(DropReason::SenderUnknown, |ground| ground.sends_on("overlay", "vx", &frame));
         let mut arp = frame;
         arp[12..14].copy_from_slice(&[8, 6]);
         ground.assert_drops(DropReason::ProtocolUnsupported, |ground| {
-            ground.from_overlay(100, SENDER, GROUP_FAR.0, &arp)
+            ground.overlay_brings(100, SENDER, GROUP_FAR.0, &arp)
         });
     });
 }

@@ -23,9 +23,9 @@ fn a_deny_names_its_rule_and_wins_from_either_side() {
         ground.apply(&[row(1, Peer::Group(GROUP_A), &ingress), group(TENANT, GROUP_B, 1, 0)]);
         for family in families() {
             let to = |port| Ends::new(family.a, 4000, family.b, port);
-            assert_eq!(ground.from_a(&a_to(to(53), b"")).action, REDIRECT, "{}", ground.story());
+            assert_eq!(ground.a_sends(&a_to(to(53), b"")).action, REDIRECT, "{}", ground.story());
             for frame in [a_to(to(52), b""), a_to(to(54), b""), tcp(MAC_A, to(53), SYN)] {
-                ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_a(&frame));
+                ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&frame));
             }
         }
         let rules: Vec<_> =
@@ -38,7 +38,7 @@ fn a_deny_names_its_rule_and_wins_from_either_side() {
         ]);
         for family in families() {
             let frame = a_to(Ends::new(family.a, 4001, family.b, 53), b"");
-            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_a(&frame));
+            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&frame));
         }
         assert!(ground.datapath.drops().unwrap().iter().any(|drop| drop.rule == RuleId(21)));
     });
@@ -54,10 +54,10 @@ fn a_peer_without_a_row_of_its_own_has_the_default_row() {
         ]);
         for family in families() {
             let from_a = a_to(Ends::new(family.a, 1, family.b, 2), b"");
-            assert_eq!(ground.from_a(&from_a).action, REDIRECT);
+            assert_eq!(ground.a_sends(&from_a).action, REDIRECT);
             let from_far = a_to(Ends::new(family.far, 1, family.b, 2), b"");
             ground.assert_drops(DropReason::PolicyDenied, |ground| {
-                ground.from_overlay(100, "192.0.2.2", GROUP_FAR.0, &from_far)
+                ground.overlay_brings(100, "192.0.2.2", GROUP_FAR.0, &from_far)
             });
         }
     });
@@ -69,7 +69,7 @@ fn what_no_policy_speaks_of_falls_to_the_networks_default() {
         ground.apply(&[open_network(false)]);
         for family in families() {
             let frame = a_to(Ends::new(family.a, 1, family.b, 2), b"");
-            ground.assert_drops(DropReason::DefaultDenied, |ground| ground.from_a(&frame));
+            ground.assert_drops(DropReason::DefaultDenied, |ground| ground.a_sends(&frame));
         }
         // A row that says Default here leaves it to the network; one that says Allow does not.
         ground.apply(&[
@@ -82,11 +82,11 @@ fn what_no_policy_speaks_of_falls_to_the_networks_default() {
         ]);
         for family in families() {
             assert_eq!(
-                ground.from_a(&tcp(MAC_A, Ends::new(family.a, 1, family.b, 80), SYN)).action,
+                ground.a_sends(&tcp(MAC_A, Ends::new(family.a, 1, family.b, 80), SYN)).action,
                 REDIRECT
             );
             let frame = tcp(MAC_A, Ends::new(family.a, 1, family.b, 81), SYN);
-            ground.assert_drops(DropReason::DefaultDenied, |ground| ground.from_a(&frame));
+            ground.assert_drops(DropReason::DefaultDenied, |ground| ground.a_sends(&frame));
         }
     });
 }
@@ -98,16 +98,16 @@ fn a_group_that_the_node_has_not_heard_of_fails_closed() {
             let own = record_address(family.a, OTHER);
             ground.datapath.regroup(1, &[own]).unwrap();
             let frame = a_to(Ends::new(family.a, 1, family.b, 2), b"");
-            ground.assert_drops(DropReason::GroupUnknown, |ground| ground.from_a(&frame));
+            ground.assert_drops(DropReason::GroupUnknown, |ground| ground.a_sends(&frame));
             let from_far = a_to(Ends::new(family.far, 1, family.b, 2), b"");
             ground.assert_drops(DropReason::GroupUnknown, |ground| {
-                ground.from_overlay(100, "192.0.2.2", OTHER.0, &from_far)
+                ground.overlay_brings(100, "192.0.2.2", OTHER.0, &from_far)
             });
         }
         ground.apply(&[group(TENANT, OTHER, 0, 0)]);
         for family in families() {
             let frame = a_to(Ends::new(family.a, 1, family.b, 2), b"");
-            assert_eq!(ground.from_a(&frame).action, REDIRECT);
+            assert_eq!(ground.a_sends(&frame).action, REDIRECT);
         }
     });
 }
@@ -118,10 +118,10 @@ fn a_network_that_the_node_does_not_hold_is_unknown() {
         ground.remove(&[Key::Network(Vni::new(100).unwrap())]);
         for family in families() {
             let frame = a_to(Ends::new(family.a, 1, family.b, 2), b"");
-            ground.assert_drops(DropReason::NetworkUnknown, |ground| ground.from_a(&frame));
+            ground.assert_drops(DropReason::NetworkUnknown, |ground| ground.a_sends(&frame));
             let from_far = a_to(Ends::new(family.far, 1, family.b, 2), b"");
             ground.assert_drops(DropReason::NetworkUnknown, |ground| {
-                ground.from_overlay(100, "192.0.2.2", GROUP_FAR.0, &from_far)
+                ground.overlay_brings(100, "192.0.2.2", GROUP_FAR.0, &from_far)
             });
         }
     });
@@ -132,23 +132,23 @@ fn a_flip_judges_established_flows_anew_in_their_initiators_direction() {
     on_ground(|ground| {
         let ends = families().map(|family| Ends::new(family.a, 4000, family.b, 53));
         for ends in ends {
-            assert_eq!(ground.from_a(&a_to(ends, b"")).action, REDIRECT);
-            assert_eq!(ground.from_b(&b_to(ends.back(), b"")).action, REDIRECT);
+            assert_eq!(ground.a_sends(&a_to(ends, b"")).action, REDIRECT);
+            assert_eq!(ground.b_sends(&b_to(ends.back(), b"")).action, REDIRECT);
         }
         // B may not begin anything to A: the flows that A began are not concerned.
         ground.apply(&[row(1, Peer::Others, &[(0, 0, Verdict::Deny, 1)]), group(TENANT, GROUP_A, 1, 0)]);
         for ends in ends {
-            assert_eq!(ground.from_b(&b_to(ends.back(), b"")).action, REDIRECT, "{}", ground.story());
-            assert_eq!(ground.from_a(&a_to(ends, b"")).action, REDIRECT);
+            assert_eq!(ground.b_sends(&b_to(ends.back(), b"")).action, REDIRECT, "{}", ground.story());
+            assert_eq!(ground.a_sends(&a_to(ends, b"")).action, REDIRECT);
         }
         // Now B admits nobody: an answer is cut like a question, and the flow is gone.
         ground.apply(&[row(2, Peer::Others, &[(0, 0, Verdict::Deny, 2)]), group(TENANT, GROUP_B, 2, 0)]);
         for ends in ends {
-            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_b(&b_to(ends.back(), b"")));
+            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.b_sends(&b_to(ends.back(), b"")));
         }
         assert!(ground.datapath.flows(&Default::default()).unwrap().is_empty());
         for ends in ends {
-            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_a(&a_to(ends, b"")));
+            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&a_to(ends, b"")));
         }
     });
 }
@@ -163,9 +163,9 @@ fn a_new_group_of_an_endpoint_judges_its_flows_anew() {
         ]);
         for family in families() {
             let ends = Ends::new(family.a, 4000, family.b, 53);
-            assert_eq!(ground.from_a(&a_to(ends, b"")).action, REDIRECT);
+            assert_eq!(ground.a_sends(&a_to(ends, b"")).action, REDIRECT);
             ground.datapath.regroup(1, &[record_address(family.a, OTHER)]).unwrap();
-            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_b(&b_to(ends.back(), b"")));
+            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.b_sends(&b_to(ends.back(), b"")));
         }
     });
 }
@@ -188,9 +188,9 @@ fn icmp_is_judged_as_port_zero() {
             group(TENANT, GROUP_B, 1, 0),
         ]);
         for family in families() {
-            assert_eq!(ground.from_a(&a_to(Ends::new(family.a, 1, family.b, 2), b"")).action, REDIRECT);
+            assert_eq!(ground.a_sends(&a_to(Ends::new(family.a, 1, family.b, 2), b"")).action, REDIRECT);
             let ping = echo(MAC_A, Ends::new(family.a, 9, family.b, 0), false);
-            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_a(&ping));
+            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&ping));
         }
     });
 }
@@ -225,9 +225,9 @@ fn an_outside_address_has_the_group_of_its_longest_class() {
         ]);
         for (family, elsewhere) in families().into_iter().zip(["203.0.113.1", "2001:db8:1::1"]) {
             let to = |address| a_to(Ends::new(family.a, 1, address, 443), b"");
-            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_a(&to(family.world)));
+            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&to(family.world)));
             ground.assert_drops(DropReason::PolicyDenied, |ground| {
-                ground.from_a(&to(elsewhere.parse().unwrap()))
+                ground.a_sends(&to(elsewhere.parse().unwrap()))
             });
         }
         // Without the narrow class the wide one shows.
@@ -236,7 +236,7 @@ fn an_outside_address_has_the_group_of_its_longest_class() {
             Key::AddressClass(TENANT, "2001:db8:ffff::/48".parse().unwrap()),
         ]);
         for family in families() {
-            let out = ground.from_a(&a_to(Ends::new(family.a, 1, family.world, 443), b""));
+            let out = ground.a_sends(&a_to(Ends::new(family.a, 1, family.world, 443), b""));
             assert_eq!(out.action, REDIRECT, "{}", ground.story());
         }
         let rules: Vec<_> = ground.datapath.drops().unwrap().into_iter().map(|drop| drop.rule.0).collect();

@@ -16,10 +16,11 @@ fn a_connection_opens_closes_and_may_open_again() {
     on_ground(|ground| {
         for family in families() {
             let ends = Ends::new(family.a, 4000, family.b, 80);
-            let from_a =
-                |ground: &Ground, flags| assert_eq!(ground.from_a(&tcp(MAC_A, ends, flags)).action, REDIRECT);
+            let from_a = |ground: &Ground, flags| {
+                assert_eq!(ground.a_sends(&tcp(MAC_A, ends, flags)).action, REDIRECT)
+            };
             let from_b = |ground: &Ground, flags| {
-                assert_eq!(ground.from_b(&tcp(MAC_B, ends.back(), flags)).action, REDIRECT)
+                assert_eq!(ground.b_sends(&tcp(MAC_B, ends.back(), flags)).action, REDIRECT)
             };
             from_a(ground, SYN);
             assert_eq!(state(ground), "new");
@@ -67,12 +68,12 @@ fn an_answer_to_nothing_begins_no_flow() {
             let ends = Ends::new(family.a, 4000, family.b, 80);
             for flags in [RST, RST | ACK, SYN | ACK] {
                 ground
-                    .assert_drops(DropReason::FlowMissing, |ground| ground.from_a(&tcp(MAC_A, ends, flags)));
+                    .assert_drops(DropReason::FlowMissing, |ground| ground.a_sends(&tcp(MAC_A, ends, flags)));
             }
             let answer = echo(MAC_A, Ends::new(family.a, 0, family.b, 9), true);
-            ground.assert_drops(DropReason::FlowMissing, |ground| ground.from_a(&answer));
+            ground.assert_drops(DropReason::FlowMissing, |ground| ground.a_sends(&answer));
             // A connection whose flow was lost is picked up.
-            assert_eq!(ground.from_a(&tcp(MAC_A, ends, ACK)).action, REDIRECT);
+            assert_eq!(ground.a_sends(&tcp(MAC_A, ends, ACK)).action, REDIRECT);
         }
     });
 }
@@ -83,13 +84,13 @@ fn an_idle_flow_passes_nothing_and_is_swept() {
     on_ground_with(short, |ground| {
         let ends = families().map(|family| Ends::new(family.a, 4000, family.b, 53));
         for ends in ends {
-            assert_eq!(ground.from_a(&a_to(ends, b"")).action, REDIRECT);
+            assert_eq!(ground.a_sends(&a_to(ends, b"")).action, REDIRECT);
         }
         assert_eq!(ground.datapath.sweep().unwrap(), datapath::Swept { live: 2, forgotten: 0 });
         std::thread::sleep(Duration::from_millis(1200));
         assert!(ground.datapath.flows(&Default::default()).unwrap().is_empty());
         // An answer now comes too late: it begins a flow of its own.
-        let late = ground.from_b(&crate::frame::b_to(ends[0].back(), b""));
+        let late = ground.b_sends(&crate::frame::b_to(ends[0].back(), b""));
         assert_eq!(late.action, REDIRECT);
         assert_eq!(ground.datapath.flows(&Default::default()).unwrap()[0].source, ends[0].destination);
         assert_eq!(ground.datapath.sweep().unwrap(), datapath::Swept { live: 1, forgotten: 1 });
@@ -104,14 +105,14 @@ fn a_tenant_over_its_quota_takes_nothing_from_another() {
             let [family, _] = families();
             let frame = |port| a_to(Ends::new(family.a, port, family.b, 53), b"");
             for port in 1..=3 {
-                assert_eq!(ground.from_a(&frame(port)).action, REDIRECT);
+                assert_eq!(ground.a_sends(&frame(port)).action, REDIRECT);
             }
-            ground.assert_drops(DropReason::FlowsOverQuota, |ground| ground.from_a(&frame(4)));
-            assert_eq!(ground.from_a(&frame(3)).action, REDIRECT, "a flow that exists goes on");
-            assert_eq!(ground.from_link("3-in", "twin_a", &frame(4)).action, REDIRECT);
+            ground.assert_drops(DropReason::FlowsOverQuota, |ground| ground.a_sends(&frame(4)));
+            assert_eq!(ground.a_sends(&frame(3)).action, REDIRECT, "a flow that exists goes on");
+            assert_eq!(ground.sends_on("3-in", "twin_a", &frame(4)).action, REDIRECT);
             // What is forgotten is given back.
             ground.datapath.detach(2).unwrap();
-            assert_eq!(ground.from_a(&a_to(Ends::new(family.a, 9, family.far, 53), b"")).action, REDIRECT);
+            assert_eq!(ground.a_sends(&a_to(Ends::new(family.a, 9, family.far, 53), b"")).action, REDIRECT);
         },
     );
 }
@@ -127,7 +128,7 @@ fn a_full_table_drops_by_name() {
         let frame = |port| a_to(Ends::new(family.a, port, family.b, 53), b"");
         let mut passed = 0;
         for port in 1..200 {
-            passed += u32::from(ground.from_a(&frame(port)).action == REDIRECT);
+            passed += u32::from(ground.a_sends(&frame(port)).action == REDIRECT);
         }
         assert!(passed >= 2, "{}", ground.story());
         assert_eq!(ground.dropped(DropReason::FlowsExhausted), 199 - u64::from(passed), "{}", ground.story());

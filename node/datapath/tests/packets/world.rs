@@ -6,15 +6,15 @@ use record::{DropReason, Mac, Protocol, Verdict, Vni};
 
 use crate::frame::{ACK, Ends, SYN, TCP, a_to, echo, read, tcp, tcp_with, udp, udp_segment};
 use crate::ground::{
-    Family, GATEWAY, GROUP_A, GROUP_B, Ground, MAC_A, MAC_B, NEXT, REDIRECT, TENANT, families, group,
-    network, on_ground, on_ground_with, row,
+    GATEWAY, GROUP_A, GROUP_B, Ground, MAC_A, MAC_B, NEXT, REDIRECT, TENANT, families, group, network,
+    on_ground, on_ground_with, row,
 };
 
 const ROUTER: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
 
 /// What the remote sees of a frame that A sends out.
 fn outside(ground: &Ground, frame: &[u8]) -> Ends {
-    let out = ground.from_a(frame);
+    let out = ground.a_sends(frame);
     assert_eq!(out.action, REDIRECT, "{}", ground.story());
     read(&out.frame).ends
 }
@@ -32,7 +32,7 @@ fn a_way_to_the_world_is_under_the_nodes_address_and_leads_back() {
                 );
                 assert!((16_384..=29_999).contains(&seen.source_port), "{seen:?}");
                 assert_eq!(seen.source_port == port, kept);
-                let out = ground.from_uplink(&tcp(ROUTER, seen.back(), SYN | ACK));
+                let out = ground.uplink_gets(&tcp(ROUTER, seen.back(), SYN | ACK));
                 assert_eq!(out.action, REDIRECT, "{}", ground.story());
                 let back = read(&out.frame);
                 assert_eq!((back.to, back.from, back.ends), (MAC_A, GATEWAY, ends.back()));
@@ -48,7 +48,7 @@ fn echo_to_the_world_has_its_identifier_translated() {
             let ends = Ends::new(family.a, 7, family.world, 0);
             let seen = outside(ground, &echo(MAC_A, ends, false));
             assert!(seen.source == family.node && (16_384..=29_999).contains(&seen.source_port), "{seen:?}");
-            let out = ground.from_uplink(&echo(ROUTER, seen.back(), true));
+            let out = ground.uplink_gets(&echo(ROUTER, seen.back(), true));
             assert_eq!((out.action, read(&out.frame).ends), (REDIRECT, ends.back()), "{}", ground.story());
         }
     });
@@ -61,7 +61,7 @@ fn a_udp_datagram_without_checksum_keeps_having_none() {
         let ends = Ends::new(family.a, 40_000, family.world, 53);
         let mut segment = udp_segment(ends, b"q");
         segment[6..8].fill(0);
-        let out = ground.from_a(&crate::frame::ip(MAC_A, ends, 17, segment, 64));
+        let out = ground.a_sends(&crate::frame::ip(MAC_A, ends, 17, segment, 64));
         assert_eq!((out.action, &out.frame[40..42]), (REDIRECT, &[0, 0][..]));
     });
 }
@@ -72,7 +72,7 @@ fn two_containers_with_one_address_have_two_ways_to_the_same_remote() {
         for family in families() {
             let frame = udp(MAC_A, Ends::new(family.a, 20_000, family.world, 53), b"");
             let first = outside(ground, &frame);
-            let second = ground.from_link("3-in", "twin_a", &frame);
+            let second = ground.sends_on("3-in", "twin_a", &frame);
             assert_eq!(second.action, REDIRECT, "{}", ground.story());
             let second = read(&second.frame).ends;
             assert_eq!(first.source_port, 20_000);
@@ -89,7 +89,7 @@ fn when_no_port_is_free_it_is_said() {
             let [family, _] = families();
             let mut passed = 0;
             for port in 1..40 {
-                let out = ground.from_a(&a_to(Ends::new(family.a, port, family.world, 53), b""));
+                let out = ground.a_sends(&a_to(Ends::new(family.a, port, family.world, 53), b""));
                 passed += u64::from(out.action == REDIRECT);
             }
             assert!((1..=2).contains(&passed), "{passed}");
@@ -109,13 +109,13 @@ fn what_the_fabric_does_not_know_is_the_hosts() {
                 echo(ROUTER, Ends::new(family.world, 5, family.node, 0), false),
                 udp(ROUTER, Ends::new(family.world, 443, family.node, 20_000), b""),
             ] {
-                let out = ground.from_uplink(&frame);
+                let out = ground.uplink_gets(&frame);
                 assert_eq!((out.action, out.frame), (NEXT, frame), "it is not even touched");
             }
         }
         let mut arp = vec![0xff; 42];
         arp[12..14].copy_from_slice(&[8, 6]);
-        assert_eq!(ground.from_uplink(&arp).action, NEXT);
+        assert_eq!(ground.uplink_gets(&arp).action, NEXT);
         assert!(ground.datapath.drops().unwrap().is_empty());
     });
 }
@@ -127,7 +127,7 @@ fn a_network_without_egress_has_no_way_out() {
         for family in families() {
             for address in [family.world, family.node] {
                 let frame = a_to(Ends::new(family.a, 1, address, 53), b"");
-                ground.assert_drops(DropReason::EgressOff, |ground| ground.from_a(&frame));
+                ground.assert_drops(DropReason::EgressOff, |ground| ground.a_sends(&frame));
             }
         }
     });
@@ -146,17 +146,17 @@ fn egress_policy_speaks_of_the_world() {
         ]);
         for family in families() {
             assert_eq!(
-                ground.from_a(&tcp(MAC_A, Ends::new(family.a, 1, family.world, 443), SYN)).action,
+                ground.a_sends(&tcp(MAC_A, Ends::new(family.a, 1, family.world, 443), SYN)).action,
                 REDIRECT
             );
             let frame = tcp(MAC_A, Ends::new(family.a, 1, family.world, 80), SYN);
-            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_a(&frame));
+            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&frame));
         }
         // The answer to what was allowed is cut once the rule is gone.
         ground.apply(&[row(1, Peer::Others, &[(0, 0, Verdict::Deny, 3)])]);
         for family in families() {
             let frame = tcp(MAC_A, Ends::new(family.a, 1, family.world, 443), ACK);
-            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.from_a(&frame));
+            ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&frame));
         }
     });
 }
@@ -166,10 +166,10 @@ fn the_time_to_live_counts_down_to_an_error() {
     on_ground(|ground| {
         for family in families() {
             let ends = Ends::new(family.a, 20_000, family.world, 443);
-            let out = ground.from_a(&tcp_with(MAC_A, ends, SYN, 2, b""));
+            let out = ground.a_sends(&tcp_with(MAC_A, ends, SYN, 2, b""));
             assert_eq!((out.action, read(&out.frame).ttl), (REDIRECT, 1));
             let last = tcp_with(MAC_A, ends, SYN, 1, b"");
-            let out = ground.from_a(&last);
+            let out = ground.a_sends(&last);
             assert_eq!(out.action, REDIRECT, "{}", ground.story());
             let seen = read(&out.frame);
             assert_eq!((seen.to, seen.ends.source, seen.ends.destination), (MAC_A, family.gateway, family.a));
@@ -184,7 +184,7 @@ fn a_packet_larger_than_the_uplink_is_answered_with_its_mtu() {
     on_ground(|ground| {
         for family in families() {
             let ends = Ends::new(family.a, 20_000, family.world, 443);
-            let out = ground.from_a(&tcp_with(MAC_A, ends, SYN, 64, &[0; 1500]));
+            let out = ground.a_sends(&tcp_with(MAC_A, ends, SYN, 64, &[0; 1500]));
             let seen = read(&out.frame);
             assert_eq!((out.action, seen.to), (REDIRECT, MAC_A), "{}", ground.story());
             assert_eq!(&seen.transport[4..8], &1500u32.to_be_bytes());
@@ -193,10 +193,9 @@ fn a_packet_larger_than_the_uplink_is_answered_with_its_mtu() {
     });
 }
 
-fn publish(ground: &mut Ground, family: Family, address: std::net::IpAddr) {
+fn publish(ground: &mut Ground, address: std::net::IpAddr) {
     let published = Published { address, protocol: Protocol::Tcp, port: 8080, endpoint: 2, target: 80 };
     ground.datapath.publish(&published).unwrap();
-    let _ = family;
 }
 
 #[test]
@@ -205,9 +204,9 @@ fn a_published_port_leads_to_its_endpoint_and_back() {
         for family in families() {
             let any: std::net::IpAddr = if family.a.is_ipv6() { "::" } else { "0.0.0.0" }.parse().unwrap();
             for address in [family.node, any] {
-                publish(ground, family, address);
+                publish(ground, address);
                 let client = Ends::new(family.world, 5555, family.node, 8080);
-                let out = ground.from_uplink(&tcp(ROUTER, client, SYN));
+                let out = ground.uplink_gets(&tcp(ROUTER, client, SYN));
                 assert_eq!(out.action, REDIRECT, "{}", ground.story());
                 let seen = read(&out.frame);
                 assert_eq!(seen.to, MAC_B);
@@ -216,7 +215,7 @@ fn a_published_port_leads_to_its_endpoint_and_back() {
                     Ends::new(family.world, 5555, family.b, 80),
                     "the client's address is kept"
                 );
-                let out = ground.from_b(&tcp(MAC_B, seen.ends.back(), SYN | ACK));
+                let out = ground.b_sends(&tcp(MAC_B, seen.ends.back(), SYN | ACK));
                 assert_eq!(
                     (out.action, read(&out.frame).ends),
                     (REDIRECT, client.back()),
@@ -225,7 +224,7 @@ fn a_published_port_leads_to_its_endpoint_and_back() {
                 );
                 ground.datapath.unpublish(address, Protocol::Tcp, 8080).unwrap();
                 let other = Ends::new(family.world, 5556, family.node, 8080);
-                assert_eq!(ground.from_uplink(&tcp(ROUTER, other, SYN)).action, NEXT);
+                assert_eq!(ground.uplink_gets(&tcp(ROUTER, other, SYN)).action, NEXT);
                 let end = record::inspect::FlowFilter::default();
                 assert_eq!(
                     ground.datapath.flows(&end).unwrap().len(),
@@ -241,10 +240,10 @@ fn ingress_policy_speaks_of_a_published_ports_clients() {
     on_ground(|ground| {
         ground.apply(&[row(1, Peer::Others, &[(0, 0, Verdict::Deny, 6)]), group(TENANT, GROUP_B, 1, 0)]);
         for family in families() {
-            publish(ground, family, family.node);
+            publish(ground, family.node);
             let client = Ends::new(family.world, 5555, family.node, 8080);
             ground.assert_drops(DropReason::PolicyDenied, |ground| {
-                ground.from_uplink(&tcp(ROUTER, client, SYN))
+                ground.uplink_gets(&tcp(ROUTER, client, SYN))
             });
         }
     });
@@ -254,13 +253,13 @@ fn ingress_policy_speaks_of_a_published_ports_clients() {
 fn a_client_with_an_address_of_the_network_appears_as_the_gateway() {
     on_ground(|ground| {
         for (family, inside) in families().into_iter().zip(["10.1.77.7", "fd01::77:7"]) {
-            publish(ground, family, family.node);
+            publish(ground, family.node);
             let client = Ends::new(inside.parse().unwrap(), 20_500, family.node, 8080);
-            let out = ground.from_uplink(&tcp(ROUTER, client, SYN));
+            let out = ground.uplink_gets(&tcp(ROUTER, client, SYN));
             assert_eq!(out.action, REDIRECT, "{}", ground.story());
             let seen = read(&out.frame);
             assert_eq!(seen.ends, Ends::new(family.gateway, 20_500, family.b, 80));
-            let out = ground.from_b(&tcp(MAC_B, seen.ends.back(), SYN | ACK));
+            let out = ground.b_sends(&tcp(MAC_B, seen.ends.back(), SYN | ACK));
             assert_eq!((out.action, read(&out.frame).ends), (REDIRECT, client.back()), "{}", ground.story());
         }
     });
@@ -270,13 +269,13 @@ fn a_client_with_an_address_of_the_network_appears_as_the_gateway() {
 fn two_such_clients_with_one_port_are_told_apart() {
     on_ground(|ground| {
         let [family, _] = families();
-        publish(ground, family, family.node);
+        publish(ground, family.node);
         let client = |last: &str| Ends::new(last.parse().unwrap(), 20_500, family.node, 8080);
         let mut ports = Vec::new();
         for last in ["10.1.77.7", "10.1.77.8"] {
-            let out = ground.from_uplink(&tcp(ROUTER, client(last), SYN));
+            let out = ground.uplink_gets(&tcp(ROUTER, client(last), SYN));
             let seen = read(&out.frame);
-            let back = ground.from_b(&tcp(MAC_B, seen.ends.back(), SYN | ACK));
+            let back = ground.b_sends(&tcp(MAC_B, seen.ends.back(), SYN | ACK));
             assert_eq!(read(&back.frame).ends, client(last).back(), "{}", ground.story());
             ports.push(seen.ends.source_port);
         }

@@ -1,0 +1,399 @@
+//! Real sockets over real devices: two nodes joined by VXLAN, three containers, a host outside.
+//!
+//! ```text
+//!   near: 10.1.1.10 \                                     / 10.1.2.20 :far
+//!                    node1 192.0.2.1 ==(u1 = u2)== 192.0.2.2 node2
+//!   side: 10.1.1.11 /      198.51.100.1 --- world 198.51.100.7
+//! ```
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use datapath::{Config, Datapath, EndpointAddress, Leg, LocalEndpoint, Overlay, Published};
+use nix::sched::{CloneFlags, setns, unshare};
+use record::record::{
+    GroupRules, Member, Members, Network, Node, Peer, PortInterval, Record, Route, Row, Subnet, Tenant,
+};
+use record::{
+    Decision, DropReason, Generation, Group, Mac, NodeId, Protocol, RuleId, RuleSetId, TenantId, Verdict, Vni,
+};
+
+const NEAR: Group = Group(256);
+const SIDE: Group = Group(257);
+const FAR: Group = Group(258);
+
+/// A named network namespace that goes with the value.
+struct Net(String);
+
+impl Net {
+    fn new(role: &str) -> Self {
+        let name = format!("sldp{}-{role}", std::process::id());
+        ip(&format!("netns add {name}"));
+        let net = Self(name);
+        net.ip("link set dev lo up");
+        net
+    }
+
+    fn ip(&self, line: &str) {
+        ip(&format!("-n {} {line}", self.0));
+    }
+
+    fn enter(&self) {
+        let file = std::fs::File::open(format!("/run/netns/{}", self.0)).unwrap();
+        setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+    }
+
+    /// Runs on a thread inside.
+    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.enter();
+                work()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn index(&self, link: &str) -> u32 {
+        self.run(|| nix::net::if_::if_nametoindex(link).unwrap())
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+#[track_caller]
+fn ip(line: &str) {
+    let status = Command::new("ip").args(line.split_whitespace()).status().unwrap();
+    assert!(status.success(), "ip {line}");
+}
+
+/// Unmounts and removes the bpffs with everything pinned in it.
+struct Pins(tempfile::TempDir);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount(self.0.path());
+    }
+}
+
+struct Fabric {
+    node1: (Net, Datapath),
+    node2: (Net, Datapath),
+    near: Net,
+    side: Net,
+    far: Net,
+    world: Net,
+    generation: u64,
+    _pins: Pins,
+}
+
+impl Fabric {
+    fn new() -> Self {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        nix::mount::mount(
+            none,
+            "/",
+            none,
+            nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE,
+            none,
+        )
+        .unwrap();
+        let pins = Pins(tempfile::tempdir().unwrap());
+        nix::mount::mount(Some("bpf"), pins.0.path(), Some("bpf"), nix::mount::MsFlags::empty(), none)
+            .unwrap();
+        let [node1, node2, near, side, far, world] =
+            ["n1", "n2", "near", "side", "far", "world"].map(Net::new);
+        wire(&node1, "u1", &node2, "u2");
+        node1.ip("address add 192.0.2.1/24 dev u1");
+        node2.ip("address add 192.0.2.2/24 dev u2");
+        wire(&node1, "w1", &world, "w");
+        node1.ip("address add 198.51.100.1/24 dev w1");
+        world.ip("address add 198.51.100.7/24 dev w");
+        world.ip("route add default via 198.51.100.1");
+        let mut nodes = [(node1, 1), (node2, 2)].map(|(net, number)| {
+            let datapath = open(&net, number, &pins.0.path().join(format!("node{number}")));
+            (net, datapath)
+        });
+        for (id, node, container, link, last, group) in [
+            (1, 0, &near, "c1", "1.10", NEAR),
+            (2, 0, &side, "c2", "1.11", SIDE),
+            (1, 1, &far, "c3", "2.20", FAR),
+        ] {
+            let (net, datapath) = &mut nodes[node];
+            attach(net, datapath, container, (id, link, last, group));
+        }
+        let [node1, node2] = nodes;
+        let mut fabric = Self { node1, node2, near, side, far, world, generation: 0, _pins: pins };
+        fabric.apply(&records());
+        fabric
+    }
+
+    fn apply(&mut self, records: &[Record]) {
+        self.generation += 1;
+        for (_, datapath) in [&mut self.node1, &mut self.node2] {
+            datapath.apply(records, &[], Generation(self.generation)).unwrap();
+        }
+    }
+
+    fn story(&self) -> String {
+        let told = |datapath: &Datapath| {
+            format!("{:#?}\n{:#?}", datapath.drops(), datapath.flows(&Default::default()))
+        };
+        format!("node1 {}\nnode2 {}", told(&self.node1.1), told(&self.node2.1))
+    }
+}
+
+fn wire(a: &Net, a_link: &str, b: &Net, b_link: &str) {
+    ip(&format!("link add name {a_link} netns {} type veth peer name {b_link} netns {}", a.0, b.0));
+    a.ip(&format!("link set dev {a_link} up"));
+    b.ip(&format!("link set dev {b_link} up"));
+}
+
+fn open(net: &Net, number: u32, pins: &std::path::Path) -> Datapath {
+    net.ip("link add name vx address 02:5e:a1:00:00:b5 type vxlan external gbp dstport 4789");
+    net.ip("link set dev vx up");
+    net.ip("link add name leg0 type veth peer name leg1");
+    net.ip("link set dev leg0 up");
+    net.ip("link set dev leg1 up");
+    net.ip("address add 100.64.0.1/10 dev leg0");
+    net.ip("address add fd5e:a1a::1/64 dev leg0 nodad");
+    let host_mac = net.run(|| std::fs::read_to_string("/proc/net/dev").map(|_| link_mac("leg0")).unwrap());
+    let mut config = Config::new(pins, NodeId(number));
+    config.underlay = vec![format!("192.0.2.{number}").parse().unwrap()];
+    config.overlay = Some(Overlay { link: net.index("vx"), mtu: 1450 });
+    config.leg = Some(Leg { host: net.index("leg0"), host_mac, fabric: net.index("leg1") });
+    config.uplinks = if number == 1 { vec![net.index("w1"), net.index("u1")] } else { vec![net.index("u2")] };
+    config.shadow = vec!["100.64.0.0/10".parse().unwrap(), "fd5e:a1a::/64".parse().unwrap()];
+    net.run(|| Datapath::open(&config)).unwrap()
+}
+
+/// The MAC of a device of the thread's namespace.
+fn link_mac(link: &str) -> Mac {
+    let shown = Command::new("ip").args(["-brief", "link", "show", "dev", link]).output().unwrap();
+    let text = String::from_utf8(shown.stdout).unwrap();
+    text.split_whitespace().find_map(|word| word.parse().ok()).unwrap()
+}
+
+fn attach(
+    node: &Net,
+    datapath: &mut Datapath,
+    container: &Net,
+    (id, link, last, group): (u32, &str, &str, Group),
+) {
+    ip(&format!("link add name {link} netns {} type veth peer name eth0 netns {}", node.0, container.0));
+    let wide = last.replace('.', ":");
+    container.ip(&format!("address add 10.1.{last}/16 dev eth0"));
+    container.ip(&format!("address add fd01::{wide}/64 dev eth0 nodad"));
+    // The host's stack has no business on this link.
+    let setting = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+    node.run(|| std::fs::write(setting, "1").unwrap());
+    container.ip("link set dev eth0 mtu 1450 up");
+    container.ip("route add default via 10.1.0.1");
+    container.ip("route add default via fd01::1");
+    let own = |text: String| EndpointAddress { address: text.parse().unwrap(), group };
+    let endpoint = LocalEndpoint {
+        id,
+        link: node.index(link),
+        vni: Vni::new(100).unwrap(),
+        tenant: TenantId(1),
+        mac: container.run(|| link_mac("eth0")),
+        addresses: vec![own(format!("10.1.{last}")), own(format!("fd01::{wide}"))],
+    };
+    node.run(|| datapath.attach(&endpoint)).unwrap();
+    node.ip(&format!("link set dev {link} up"));
+}
+
+fn records() -> Vec<Record> {
+    let vni = Vni::new(100).unwrap();
+    let tenant = TenantId(1);
+    let subnet = |prefix: &str, gateway: &str| Subnet {
+        prefix: prefix.parse().unwrap(),
+        gateway: gateway.parse().unwrap(),
+    };
+    let mut records = vec![
+        Record::Tenant(Tenant { id: tenant, name: "t".into(), port_names: Default::default() }),
+        Record::Network(Network {
+            vni,
+            tenant,
+            name: "net".into(),
+            subnets: vec![subnet("10.1.0.0/16", "10.1.0.1"), subnet("fd01::/64", "fd01::1")],
+            default_allow: true,
+            world: true,
+            mtu: None,
+        }),
+    ];
+    for node in [1, 2] {
+        let underlay = vec![format!("192.0.2.{node}").parse().unwrap()];
+        records.push(Record::Node(Node { id: NodeId(node), name: format!("node{node}"), underlay }));
+        records.push(Record::Member(Member { vni, node: NodeId(node) }));
+        for prefix in [format!("10.1.{node}.0/24"), format!("fd01::{node}:0/112")] {
+            records.push(Record::Route(Route { vni, prefix: prefix.parse().unwrap(), node: NodeId(node) }));
+        }
+    }
+    records.extend([NEAR, SIDE, FAR].map(|number| group(number, 0)));
+    records
+}
+
+fn group(number: Group, ingress: u32) -> Record {
+    Record::Group(GroupRules {
+        tenant: TenantId(1),
+        group: number,
+        members: Members::Endpoints,
+        selectors: Default::default(),
+        ports: Default::default(),
+        ingress: RuleSetId(ingress),
+        egress: RuleSetId::OPEN,
+    })
+}
+
+/// Deny from `peer`, by rule 7, allow from all others.
+fn deny(peer: Group) -> [Record; 2] {
+    let row = |peer, verdict| {
+        let decision = Decision { verdict, rule: RuleId(7) };
+        let ports = vec![PortInterval { protocol: 0, port: 0, decision }];
+        Record::Row(Row { tenant: TenantId(1), rule_set: RuleSetId(1), peer, ports })
+    };
+    [row(Peer::Others, Verdict::Allow), row(Peer::Group(peer), Verdict::Deny)]
+}
+
+const WAIT: Duration = Duration::from_secs(3);
+
+/// Serves one TCP connection with an echo; gives the client's address.
+fn listen(net: &Net, address: &str) -> std::thread::JoinHandle<SocketAddr> {
+    let listener = net.run(|| TcpListener::bind(address).unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, peer) = listener.accept().unwrap();
+        let mut buffer = vec![0; 65_536];
+        while let Ok(length) = stream.read(&mut buffer) {
+            if length == 0 || stream.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        peer
+    })
+}
+
+/// Sends `length` bytes and has them back.
+fn echo(net: &Net, server: &str, length: usize) -> std::io::Result<()> {
+    let server: SocketAddr = server.parse().unwrap();
+    net.run(|| {
+        let mut stream = TcpStream::connect_timeout(&server, WAIT)?;
+        stream.set_read_timeout(Some(WAIT))?;
+        stream.set_write_timeout(Some(WAIT))?;
+        let sent: Vec<u8> = (0..length).map(|index| index as u8).collect();
+        let mut writer = stream.try_clone()?;
+        let mut back = vec![0; length];
+        let outcome: std::io::Result<()> = std::thread::scope(|scope| {
+            scope.spawn(|| writer.write_all(&sent));
+            stream.read_exact(&mut back)
+        });
+        outcome?;
+        assert_eq!(back, sent);
+        Ok(())
+    })
+}
+
+fn own(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn containers_nodes_and_the_world_reach_each_other_as_policy_says() {
+    // A thread of its own: its mount namespace goes with it.
+    std::thread::spawn(|| {
+        let mut fabric = Fabric::new();
+        connect_inside(&fabric);
+        connect_outside(&mut fabric);
+        cut_established(&mut fabric);
+        let drops = fabric.node1.1.drops().unwrap();
+        let unwanted = [DropReason::HostUnjudged, DropReason::SourceSpoofed, DropReason::RedirectFailed];
+        assert!(!drops.iter().any(|drop| unwanted.contains(&drop.reason)), "{drops:#?}");
+    })
+    .join()
+    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// On one node and over the overlay, large segments included.
+fn connect_inside(fabric: &Fabric) {
+    for (from, to, server, client) in [
+        (&fabric.near, &fabric.side, "10.1.1.11:80", "10.1.1.10"),
+        (&fabric.near, &fabric.side, "[fd01::1:11]:80", "fd01::1:10"),
+        (&fabric.near, &fabric.far, "10.1.2.20:80", "10.1.1.10"),
+        (&fabric.far, &fabric.near, "10.1.1.10:80", "10.1.2.20"),
+        (&fabric.near, &fabric.far, "[fd01::2:20]:80", "fd01::1:10"),
+    ] {
+        let served = listen(to, server);
+        echo(from, server, 2_000_000).unwrap_or_else(|error| panic!("{server}: {error}\n{}", fabric.story()));
+        assert_eq!(served.join().unwrap().ip(), own(client));
+    }
+    // A datagram that must be fragmented.
+    let server = fabric.far.run(|| UdpSocket::bind("10.1.2.20:53").unwrap());
+    server.set_read_timeout(Some(WAIT)).unwrap();
+    fabric.near.run(|| UdpSocket::bind("10.1.1.10:0").unwrap().send_to(&[7; 4000], "10.1.2.20:53").unwrap());
+    let mut buffer = [0; 8000];
+    let (length, _) =
+        server.recv_from(&mut buffer).unwrap_or_else(|error| panic!("{error}\n{}", fabric.story()));
+    assert_eq!(length, 4000);
+}
+
+/// To the world, from the world, and between the host's stack and its containers.
+fn connect_outside(fabric: &mut Fabric) {
+    let served = listen(&fabric.world, "198.51.100.7:443");
+    echo(&fabric.near, "198.51.100.7:443", 500_000)
+        .unwrap_or_else(|error| panic!("{error}\n{}", fabric.story()));
+    assert_eq!(served.join().unwrap().ip(), own("192.0.2.1"));
+
+    let published =
+        Published { address: own("0.0.0.0"), protocol: Protocol::Tcp, port: 8080, endpoint: 2, target: 80 };
+    let (net, datapath) = &mut fabric.node1;
+    net.run(|| datapath.publish(&published)).unwrap();
+    let served = listen(&fabric.side, "10.1.1.11:80");
+    echo(&fabric.world, "192.0.2.1:8080", 500_000)
+        .unwrap_or_else(|error| panic!("{error}\n{}", fabric.story()));
+    assert_eq!(served.join().unwrap().ip(), own("198.51.100.7"));
+
+    for (shadow, listener, gateway) in
+        [("100.64.0.2:90", "10.1.1.10:90", "10.1.0.1"), ("[fd5e:a1a::2]:90", "[fd01::1:10]:90", "fd01::1")]
+    {
+        let served = listen(&fabric.near, listener);
+        let outcome = echo(&fabric.node1.0, shadow, 500_000);
+        outcome.unwrap_or_else(|error| panic!("{shadow}: {error}\n{}", fabric.story()));
+        assert_eq!(served.join().unwrap().ip(), own(gateway));
+    }
+    let served = listen(&fabric.node1.0, "192.0.2.1:99");
+    echo(&fabric.near, "192.0.2.1:99", 500_000).unwrap_or_else(|error| panic!("{error}\n{}", fabric.story()));
+    assert_eq!(served.join().unwrap().ip(), own("100.64.0.2"));
+}
+
+/// A connection that a new policy forbids ends within the second.
+fn cut_established(fabric: &mut Fabric) {
+    for (to, server, number) in [(SIDE, "10.1.1.11:81", 1), (FAR, "10.1.2.20:81", 2)] {
+        let net = if number == 1 { &fabric.side } else { &fabric.far };
+        let served = listen(net, server);
+        let mut stream = fabric.near.run(|| TcpStream::connect(server).unwrap());
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let mut buffer = [0; 4];
+        stream.write_all(b"ping").unwrap();
+        stream.read_exact(&mut buffer).unwrap();
+        fabric.apply(&deny(NEAR));
+        fabric.apply(&[group(to, 1)]);
+        stream.write_all(b"pong").unwrap();
+        assert!(stream.read_exact(&mut buffer).is_err(), "{}", fabric.story());
+        fabric.apply(&[group(to, 0)]);
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        // Allowed again: the segments that TCP repeats are picked up.
+        stream.read_exact(&mut buffer).unwrap_or_else(|error| panic!("{error}\n{}", fabric.story()));
+        assert_eq!(&buffer, b"pong");
+        drop(stream);
+        served.join().unwrap();
+    }
+}
