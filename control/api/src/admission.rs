@@ -19,7 +19,7 @@ pub struct Proposal<'a> {
     pub key: &'a ObjectKey,
     /// The object until now.
     pub old: Option<&'a Value>,
-    /// The object from now on, canonical; `None`: it is to be deleted.
+    /// The object from now on, canonical; `None`: it is to be deleted (at once, or when its content or finalizers are gone).
     pub new: Option<&'a Value>,
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use intent::Kind;
 
+use crate::server::is_deletable;
 use crate::status::Refusal;
 use crate::target::{Discovery, kinds_of};
 
@@ -99,6 +100,8 @@ fn resource(kind: Kind) -> Value {
     let known = kind.descriptor();
     let verbs: &[&str] = if known.writable {
         &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    } else if is_deletable(kind) {
+        &["delete", "get", "list", "watch"]
     } else {
         &["get", "list", "watch"]
     };

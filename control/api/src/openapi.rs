@@ -6,6 +6,7 @@ use intent::Kind;
 use serde_json::{Map, Value, json};
 
 use crate::discovery::{core, kinds, versions};
+use crate::server::is_deletable;
 use crate::status::Refusal;
 
 /// `/openapi/v3`: where the documents of each group and version are.
@@ -61,9 +62,12 @@ fn paths(kind: Kind) -> [(String, Value); 2] {
     let mut many = json!({ "parameters": parameters[1..], "get": operation(kind, "list") });
     if known.writable {
         many["post"] = operation(kind, "post");
-        for action in ["put", "patch", "delete"] {
+        for action in ["put", "patch"] {
             one[action] = operation(kind, action);
         }
+    }
+    if is_deletable(kind) {
+        one["delete"] = operation(kind, "delete");
     }
     let path = format!("{all}/{{name}}");
     [(all, many), (path, one)]

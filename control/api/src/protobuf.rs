@@ -301,6 +301,27 @@ mod tests {
         assert_eq!(parse(&body).unwrap(), expected);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(
+            raw in proptest::collection::vec(proptest::num::u8::ANY, 0..120),
+            kind in proptest::sample::select(vec!["Namespace", "NetworkPolicy", "DeleteOptions", ""]),
+        ) {
+            parse(&[b"k8s\0", &raw[..]].concat()).ok();
+            parse(&envelope("v1", kind, &raw)).ok();
+        }
+
+        #[test]
+        fn no_damage_to_a_message_makes_the_parser_panic(at in 0..60_usize, byte in proptest::num::u8::ANY) {
+            let label = field(11, &[field(1, b"key"), field(2, b"value")].concat());
+            let metadata = field(1, &[field(1, b"shop"), label, field(14, b"a.example/x")].concat());
+            let mut message = envelope("v1", "Namespace", &metadata);
+            let at = at % message.len();
+            message[at] = byte;
+            parse(&message).ok();
+        }
+    }
+
     #[test]
     fn garbage_is_refused_and_never_read_beyond_its_end() {
         let good = envelope("v1", "Namespace", &field(1, &field(1, b"shop")));

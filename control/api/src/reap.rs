@@ -1,11 +1,13 @@
 //! Finishes the deletion of namespaces and tenants: their content goes first, then they go.
 //!
-//! Promises: a deletion that was answered is finished, also after a restart; content with finalizers is marked and waited for.
+//! Promises: a deletion that was answered is finished, also after a restart; content with finalizers is marked and waited for,
+//! and so are attachments.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use intent::Kind;
 use store::{Action, Cached, Change, Event, Expect, Object, Scope, Store, StoreError, Transaction};
 
 use crate::parent::{Parent, is_ending, is_held, marked};
@@ -51,9 +53,10 @@ async fn finish(store: &Cached, parents: BTreeSet<Parent>) -> BTreeSet<Parent> {
 }
 
 async fn empty(store: &Cached, parent: &Parent) -> Result<(), StoreError> {
-    let content = store.objects(&parent.content()).objects;
-    let waits = content.iter().any(|object| is_held(&object.value));
-    let changes: Vec<_> = content.iter().filter_map(removal).collect();
+    let all = store.objects(&parent.content()).objects;
+    let content: Vec<_> = all.iter().filter_map(|object| Some((object, kind_of(object)?))).collect();
+    let waits = content.iter().any(|(object, kind)| !kind.descriptor().writable || is_held(&object.value));
+    let changes: Vec<_> = content.iter().filter_map(|(object, kind)| removal(object, *kind)).collect();
     for some in changes.chunks(TOGETHER) {
         store.write(Transaction { changes: some.to_vec() }).await?;
     }
@@ -64,8 +67,17 @@ async fn empty(store: &Cached, parent: &Parent) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What is done with an object in a namespace or tenant that goes.
-fn removal(object: &Object) -> Option<Change> {
+/// The kind of an object; `None`: it is no object of the API but the server's own record, which is the server's to end.
+fn kind_of(object: &Object) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| kind.descriptor().resource() == object.key.resource())
+}
+
+/// What is done with an object in a namespace or tenant that goes. What the fabric writes (attachments) stays until the
+/// fabric takes it away, or a container would be left without its policies.
+fn removal(object: &Object, kind: Kind) -> Option<Change> {
+    if !kind.descriptor().writable {
+        return None;
+    }
     let action = match (is_held(&object.value), is_ending(&object.value)) {
         (true, true) => return None,
         (true, false) => Action::Put(marked(object).into()),

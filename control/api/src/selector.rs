@@ -238,6 +238,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parsers_panic(text in "[a-z!=,() \\PC]{0,40}") {
+            let object = json!({ "metadata": { "labels": { "a": "b" } } });
+            if let Ok(selector) = LabelSelector::parse(&text) {
+                selector.selects(&object);
+            }
+            FieldSelector::parse(&text).ok();
+            crate::target::Target::parse(&format!("/{text}"));
+        }
+    }
+
     #[test]
     fn a_field_selector_selects_by_identity() {
         let key = ObjectKey::new("default", "things", Some("shop"), "a");

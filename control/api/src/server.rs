@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use intent::Kind;
 use serde_json::Value;
 use store::{Cached, ObjectKey, StoreError};
 use tokio::sync::watch::Sender;
@@ -324,7 +325,7 @@ fn verb(method: &Method, objects: &Objects, watching: bool) -> Result<Verb, Refu
         _ => return Err(not_allowed(method)),
     };
     let known = objects.kind.descriptor();
-    if verb.writes() && !known.writable {
+    if verb.writes() && !known.writable && !(verb == Verb::Delete && is_deletable(objects.kind)) {
         let message = format!(
             "{} {} is not allowed: the fabric alone writes {}",
             verb.word(),
@@ -334,6 +335,11 @@ fn verb(method: &Method, objects: &Objects, watching: bool) -> Result<Verb, Refu
         return Err(Refusal::new(Reason::MethodNotAllowed, message));
     }
     Ok(verb)
+}
+
+/// Whether people may delete objects of a kind: those that they write, and hosts that are gone for good.
+pub(crate) fn is_deletable(kind: Kind) -> bool {
+    kind.descriptor().writable || kind == Kind::Node
 }
 
 fn not_allowed(method: &Method) -> Refusal {

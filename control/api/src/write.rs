@@ -11,6 +11,7 @@ use intent::{Kind, Problem, UnknownFields};
 use serde_json::{Map, Value, json};
 use store::{Action, Change, Expect, Object, ObjectKey, Store, StoreError, Transaction, Written};
 
+use crate::access::Verb;
 use crate::admission::{Objection, Proposal};
 use crate::document;
 use crate::merge::PatchType;
@@ -97,7 +98,7 @@ enum Incoming {
 
 impl Incoming {
     fn read(request: &Request) -> Result<Self, Refusal> {
-        if request.verb == crate::access::Verb::Update {
+        if request.verb == Verb::Update {
             return Ok(Self::Whole(document::parse(&request.headers, &request.body)?));
         }
         let patch = PatchType::of(&document::media_type(&request.headers)?)?;
@@ -360,17 +361,18 @@ pub(crate) async fn commit(
     mut changes: Vec<Change>,
 ) -> Result<Outcome, Refusal> {
     let own = changes[0].clone();
-    let new = match &own.action {
+    let written = match &own.action {
         Action::Put(document) => Some(&**document),
         Action::Delete | Action::Keep => None,
     };
+    let deletes = matches!(request.verb, Verb::Delete | Verb::DeleteCollection);
     let proposal = Proposal {
         who: &request.who,
         verb: request.verb,
         kind: request.objects.kind,
         key: &own.key,
         old: old.map(|object| &*object.value),
-        new,
+        new: written.filter(|_| !deletes),
     };
     let more = api.admission.judge(&proposal, &api.store).map_err(|objection| match objection {
         Objection::Invalid(problems) => invalid(request, &own.key, &problems),
@@ -385,7 +387,7 @@ pub(crate) async fn commit(
         }
     }
     if request.options.dry_run {
-        return Ok(Outcome::Written(new.map_or(Value::Null, |document| match old {
+        return Ok(Outcome::Written(written.map_or(Value::Null, |document| match old {
             Some(old) => at_revision(document, old.revision),
             None => document.clone(),
         })));

@@ -166,11 +166,16 @@ async fn an_endless_body_is_cut_at_the_limit() {
     server.get(NAMESPACES).await.expect(200);
 }
 
-/// Refuses policies named `never`, and lets one network only have each range of addresses.
+/// Refuses objects named `never`, keeps those labelled so, and lets one network only have each range of addresses.
 struct Picky;
 
 impl Admission for Picky {
     fn judge(&self, proposal: &Proposal<'_>, objects: &Cached) -> Result<Vec<Change>, Objection> {
+        if proposal.new.is_none()
+            && proposal.old.is_some_and(|old| old["metadata"]["labels"]["keep"] == "yes")
+        {
+            return Err(Objection::Forbidden("it is kept".to_owned()));
+        }
         if proposal.key.name() == "never" {
             return Err(Objection::Forbidden("no object has this name".to_owned()));
         }
@@ -197,6 +202,11 @@ async fn the_server_joins_in_and_races_do_not_get_past_it() {
     let server = Server::start_with(Choices { admission: Arc::new(Picky), ..Choices::default() }).await;
     let never = server.post(&policies("default"), &policy("never")).await.expect(403);
     assert!(never.body["message"].as_str().unwrap().ends_with("is forbidden: no object has this name"));
+    let mut kept = namespace("kept");
+    kept["metadata"]["labels"] = json!({ "keep": "yes" });
+    server.post(NAMESPACES, &kept).await.expect(201);
+    server.delete(&format!("{NAMESPACES}/kept")).await.expect(403);
+    assert_eq!(server.get(&format!("{NAMESPACES}/kept")).await.body["status"]["phase"], "Active");
     let names: Vec<_> = (0..10).map(|i| format!("n{i}")).collect();
     let racing = names.iter().map(|name| {
         let body = network(name, "10.1.0.0/16");

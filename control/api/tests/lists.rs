@@ -139,6 +139,26 @@ async fn a_watch_begins_with_what_is_there_or_after_a_version() {
 }
 
 #[tokio::test]
+async fn a_watch_shows_one_tenant_and_one_namespace_alone() {
+    let server = Server::start().await;
+    server.post(harness::TENANTS, &harness::tenant("acme")).await.expect(201);
+    for prefix in ["", "/clusters/acme"] {
+        server
+            .post(&format!("{prefix}{}", harness::NAMESPACES), &harness::namespace("shop"))
+            .await
+            .expect(201);
+    }
+    let mut watch = server.watch(&format!("/clusters/acme{}?watch=1", policies("shop"))).await;
+    for (place, name) in [("", "theirs"), ("/clusters/acme", "ours")] {
+        for namespace in ["default", "shop"] {
+            let path = format!("{place}{}", policies(namespace));
+            server.post(&path, &policy(&format!("{name}-{namespace}"))).await.expect(201);
+        }
+    }
+    assert_eq!(watch.event().await.1, "ours-shop");
+}
+
+#[tokio::test]
 async fn a_watch_with_a_selector_tells_who_comes_and_goes() {
     let server = Server::start().await;
     server.post(NETWORKS, &network("red", "10.1.0.0/16")).await.expect(201);

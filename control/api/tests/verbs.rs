@@ -339,6 +339,36 @@ async fn a_namespace_goes_with_its_content_and_takes_nothing_new_meanwhile() {
 }
 
 #[tokio::test]
+async fn what_the_fabric_wrote_is_the_fabrics_to_end() {
+    use store::{Expect, ObjectKey, Store, Transaction};
+    let server = Server::start().await;
+    server.post(NAMESPACES, &namespace("shop")).await.expect(201);
+    server.post(&policies("shop"), &policy("p")).await.expect(201);
+    let endpoint = ObjectKey::new("default", "endpoints.sealane.dev", Some("shop"), "c1");
+    let record = ObjectKey::new("default", "numbers.example", Some("shop"), "1");
+    for key in [&endpoint, &record] {
+        server
+            .store
+            .write(Transaction::put(key.clone(), Expect::Absent, json!({ "metadata": {} })))
+            .await
+            .unwrap();
+    }
+    let node = ObjectKey::new("system", "nodes.sealane.dev", None, "gone");
+    server.store.write(Transaction::put(node, Expect::Absent, json!({ "metadata": {} }))).await.unwrap();
+    let endpoints = "/apis/sealane.dev/v1alpha1/namespaces/shop/endpoints";
+    assert_eq!(server.delete(&format!("{endpoints}/c1")).await.expect(405).reason(), "MethodNotAllowed");
+    server.delete("/apis/sealane.dev/v1alpha1/nodes/gone").await.expect(200);
+
+    server.delete(&format!("{NAMESPACES}/shop")).await.expect(200);
+    until(&server, &format!("{}/p", policies("shop")), 404).await;
+    server.get(&format!("{endpoints}/c1")).await.expect(200);
+    server.get(&format!("{NAMESPACES}/shop")).await.expect(200);
+    server.store.write(Transaction::delete(endpoint, Expect::Present)).await.unwrap();
+    until(&server, &format!("{NAMESPACES}/shop"), 404).await;
+    assert!(server.store.find(&record).is_some(), "records of the server are not the API's to delete");
+}
+
+#[tokio::test]
 async fn a_deletion_under_way_is_finished_after_a_restart() {
     let server = Server::start().await;
     server.post(NAMESPACES, &namespace("shop")).await.expect(201);
