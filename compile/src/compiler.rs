@@ -22,6 +22,8 @@ pub struct Compiler {
     numbers: Numbers,
     fabric: Fabric,
     tenants: BTreeMap<TenantId, Tenant>,
+    /// Those in which something waits for a group number.
+    waiting: BTreeSet<TenantId>,
     ledger: Ledger,
     work: Work,
 }
@@ -64,6 +66,7 @@ impl Compiler {
             numbers,
             fabric: Fabric::default(),
             tenants: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             ledger: Ledger::default(),
             work: Work::default(),
         }
@@ -71,14 +74,17 @@ impl Compiler {
 
     /// Takes a batch of changes in, all at once: what lies between its first and its last is seen by nobody.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Changes {
-        let mut concerned: BTreeSet<TenantId> = BTreeSet::new();
+        let mut concerned = std::mem::take(&mut self.waiting);
         for change in changes {
             concerned.extend(self.take_in(change));
         }
-        concerned.extend(self.tenants.iter().filter(|(_, tenant)| tenant.waits()).map(|(id, _)| *id));
         for id in concerned {
             self.with_tenant(id, Tenant::settle);
-            if self.tenants.get(&id).is_some_and(Tenant::is_gone) {
+            let tenant = self.tenants.get(&id);
+            if tenant.is_some_and(Tenant::waits) {
+                self.waiting.insert(id);
+            }
+            if tenant.is_some_and(Tenant::is_gone) {
                 self.tenants.remove(&id);
             }
         }
@@ -149,10 +155,9 @@ impl Compiler {
 
     /// What could not be done, and is denied for now.
     pub fn problems(&self) -> Vec<Problem> {
-        let waiting = self.tenants.iter().filter(|(_, tenant)| tenant.waits());
-        waiting
-            .map(|(id, tenant)| Problem::GroupsExhausted { tenant: *id, endpoints: tenant.homeless() })
-            .collect()
+        let homeless = |id: &TenantId| self.tenants.get(id).map_or(0, Tenant::homeless);
+        let problem = |id: &TenantId| Problem::GroupsExhausted { tenant: *id, endpoints: homeless(id) };
+        self.waiting.iter().map(problem).collect()
     }
 
     pub(crate) fn tenant(&self, id: TenantId) -> Option<&Tenant> {

@@ -11,15 +11,18 @@ use record::record::{Members, Peer};
 use record::{Key, NodeId, Record, RuleSetId, TenantId, Vni};
 use world::{Store, World, histories, records};
 
-/// From nothing, with numbers as they were stored.
+/// From nothing, with numbers as they were stored. Time goes by meanwhile: nothing may be freed before all has been said.
 fn from_nothing(store: &Store, batches: impl IntoIterator<Item = Vec<Change>>) -> (Compiler, Store) {
     let mut compiler = Compiler::new(store.load().unwrap());
+    let mut now = 0;
     for batch in batches {
         compiler.apply(batch);
+        now += 1;
+        compiler.advance(now);
     }
     compiler.sweep();
     let mut store = store.clone();
-    compiler.advance(1);
+    compiler.advance(now + 1);
     store.write(compiler.drain_numbers());
     (compiler, store)
 }

@@ -10,6 +10,7 @@ use compile::{
     Change, Changes, Compiler, Delivery, Endpoint, Flow, Inquiry, Numbers, Party, Universe, verdict,
 };
 use proptest::prelude::*;
+use record::selector::{LabelSelector, Namespaces, Operator, Requirement, Selector};
 use record::{Decision, Group, Key, Record, RuleId, TenantId, Verdict};
 use world::{Packet, Reading, Someone, World, policy, records, tenants};
 
@@ -266,20 +267,52 @@ proptest! {
 }
 
 #[test]
-fn an_endpoint_of_a_namespace_that_is_not_there_is_in_no_group() {
-    let mut world = World::default();
-    let endpoint = compile::Endpoint {
+fn a_namespace_that_is_labelled_anew_takes_its_endpoints_along() {
+    let selector = Selector::Endpoints {
+        namespaces: Namespaces::Matching(LabelSelector(BTreeSet::from([Requirement {
+            key: "team".into(),
+            operator: Operator::Exists,
+        }]))),
+        endpoints: LabelSelector::default(),
+    };
+    let kept = Universe { selectors: BTreeSet::from([selector]), ports: BTreeSet::new() };
+    let mut compiler = Compiler::new(Numbers::new(0));
+    let plain = world::namespace("a", &[]);
+    let labelled = world::namespace("a", &[("team", "x")]);
+    compiler.apply([
+        Change::PutNamespace(TENANT, plain.clone()),
+        Change::PutEndpoint(endpoint("a")),
+        Change::Keep(TENANT, kept),
+    ]);
+    let address = "10.0.0.2".parse().unwrap();
+    let before = compiler.group(TENANT, "e", address);
+    let changes = compiler.apply([Change::PutNamespace(TENANT, labelled)]);
+    let after = compiler.group(TENANT, "e", address);
+    assert_ne!(before, after);
+    assert!(changes.upserts.iter().any(|record| record.key() == Key::Endpoint(TENANT, "e".into())));
+    assert!(changes.removals.contains(&Key::Group(TENANT, before)));
+    compiler.apply([Change::PutNamespace(TENANT, plain)]);
+    assert_eq!(compiler.group(TENANT, "e", address), before, "the number still rested");
+}
+
+fn endpoint(namespace: &str) -> Endpoint {
+    Endpoint {
         tenant: TENANT,
         uid: "e".into(),
         vni: world::vni(1),
-        namespace: "later".into(),
+        namespace: namespace.into(),
         name: "e".into(),
         labels: BTreeMap::new(),
         ports: BTreeSet::new(),
         addresses: BTreeSet::from(["10.0.0.2".parse::<IpAddr>().unwrap()]),
         node: record::NodeId(1),
-    };
-    world.take_in(Change::PutEndpoint(endpoint.clone()));
+    }
+}
+
+#[test]
+fn an_endpoint_of_a_namespace_that_is_not_there_is_in_no_group() {
+    let mut world = World::default();
+    world.take_in(Change::PutEndpoint(endpoint("later")));
     let mut compiler = compiled(&world);
     let address = "10.0.0.2".parse().unwrap();
     assert_eq!(compiler.group(TENANT, "e", address), Group::UNKNOWN);
