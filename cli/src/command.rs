@@ -6,7 +6,7 @@ use crate::door::attach::{Attach, Detach};
 use crate::door::run::Run;
 use crate::failure::Failure;
 use crate::lab::LabArgs;
-use crate::machine::{Cni, Down, Server, Up};
+use crate::machine::{Agent, Cni, Down, Server, Up};
 use crate::object::apply::Apply;
 use crate::object::delete::Delete;
 use crate::object::describe::Describe;
@@ -39,6 +39,7 @@ enum Command {
     Up(Up),
     Down(Down),
     Server(Server),
+    Agent(Agent),
     Lab(LabArgs),
     Run(Run),
     Attach(Attach),
@@ -70,6 +71,7 @@ impl Sealane {
             Command::Up(up) => up.run(settings),
             Command::Down(down) => down.run(settings),
             Command::Server(server) => server.run(),
+            Command::Agent(agent) => agent.run(),
             Command::Lab(lab) => lab.run(settings),
             Command::Run(run) => run.run(settings),
             Command::Attach(attach) => attach.run(settings),

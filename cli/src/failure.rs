@@ -61,6 +61,16 @@ pub(crate) enum Failure {
     /// The server's settings cannot be used.
     #[error("cannot run the server")]
     ServerSettings(#[source] fleet::ConfigError),
+    /// The agent did not start, or ended with a fault, or could not remove what is its own.
+    #[error("cannot {operation}")]
+    Agent {
+        operation: &'static str,
+        #[source]
+        source: agent::Error,
+    },
+    /// The agent's settings cannot be used.
+    #[error("cannot use the agent's settings")]
+    AgentSettings(#[source] agent::ConfigError),
     /// This process cannot do input and output.
     #[error("cannot start the {0}'s tasks")]
     Runtime(&'static str, #[source] io::Error),

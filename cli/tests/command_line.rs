@@ -47,6 +47,8 @@ fn help_names_every_subcommand_and_gives_examples() {
     for word in [
         "up",
         "down",
+        "server",
+        "agent",
         "lab",
         "run",
         "attach",
@@ -57,6 +59,10 @@ fn help_names_every_subcommand_and_gives_examples() {
         "delete",
         "diff",
         "explain",
+        "flows",
+        "drops",
+        "status",
+        "cni",
         "version",
         "completion",
     ] {

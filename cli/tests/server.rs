@@ -122,6 +122,10 @@ fn settings_that_cannot_be_used_are_told_and_nothing_is_started() {
         told.contains("server.toml") && told.contains("store") && told.contains("rest_seconds"),
         "{told}"
     );
+    let wrong = write(folder.path(), "agent.toml", "nod = \"n1\"\n");
+    let output = sealane().args(["agent", "--config", &wrong]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && told.contains("node"), "{told}");
     let missing = sealane().args(["server", "--config", "/nowhere/server.toml"]).output().unwrap();
     assert!(String::from_utf8_lossy(&missing.stderr).contains("No such file"));
 }
@@ -132,6 +136,8 @@ fn the_example_settings_are_settings_and_a_runtime_gets_its_config() {
     let example = sealane().args(["server", "--example"]).output().unwrap();
     assert!(example.status.success());
     assert!(fleet::Config::parse(std::str::from_utf8(&example.stdout).unwrap()).is_ok());
+    let example = sealane().args(["agent", "--example"]).output().unwrap();
+    assert!(agent::Config::parse(std::str::from_utf8(&example.stdout).unwrap()).is_ok());
     let socket = folder.path().join("agent.sock");
     let list = sealane()
         .args(["cni", "config", "--network", "blue", "--tenant", "acme", "--agent"])

@@ -8,5 +8,5 @@ mod up;
 
 pub(crate) use cni::Cni;
 pub(crate) use down::Down;
-pub(crate) use serve::Server;
+pub(crate) use serve::{Agent, Server};
 pub(crate) use up::Up;

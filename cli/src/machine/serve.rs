@@ -1,7 +1,7 @@
-//! `sealane server`: a daemon in the foreground, as a service manager wants it.
+//! `sealane server`, `sealane agent`: a daemon in the foreground, as a service manager wants it.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tokio::runtime::Runtime;
@@ -42,6 +42,72 @@ impl Server {
         };
         log(&config.log, false)?;
         run("server", |shutdown| async { fleet::run(config, shutdown).await.map_err(Failure::Serve) })
+    }
+}
+
+/// Run the agent of this host in the foreground
+///
+/// It attaches containers and keeps the kernel as the server says; without a server it goes on with what it holds. It ends on
+/// SIGTERM and SIGINT; containers keep their places and their policy.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sealane agent                              with /etc/sealane/agent.toml if it is there
+  sealane agent --config agent.toml
+  sealane agent --example > /etc/sealane/agent.toml   every setting with its default
+  sealane agent --purge                      take everything of the agent off this host")]
+pub(crate) struct Agent {
+    /// The settings [default: /etc/sealane/agent.toml if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print a file with every setting, its default and what it means
+    #[arg(long, conflicts_with_all = ["config", "purge"])]
+    example: bool,
+
+    /// Remove every link, map and file of the agent, its containers' links too; it must not run
+    #[arg(long)]
+    purge: bool,
+}
+
+impl Agent {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        if self.example {
+            return Ok(output::screen().write_all(agent::Config::example().as_bytes())?);
+        }
+        let file = settings_file(self.config.clone(), "agent");
+        if self.purge {
+            return purge(file.as_deref());
+        }
+        let config = agent_settings(file.as_deref())?;
+        log(&config.log.filter, config.log.json)?;
+        run("agent", |shutdown| async {
+            agent::run(config, shutdown)
+                .await
+                .map_err(|source| Failure::Agent { operation: "run the agent", source })
+        })
+    }
+}
+
+/// Takes everything of the agent off this host, and tells what that was.
+pub(super) fn purge(file: Option<&Path>) -> Result<(), Failure> {
+    let config = agent_settings(file)?;
+    let failed = |source| Failure::Agent { operation: "take the agent off this host", source };
+    let removed = agent::purge(&config).map_err(failed)?;
+    let mut out = output::screen();
+    for one in &removed {
+        writeln!(out, "removed {one}")?;
+    }
+    if removed.is_empty() {
+        writeln!(out, "there was nothing to remove")?;
+    }
+    Ok(())
+}
+
+fn agent_settings(file: Option<&Path>) -> Result<agent::Config, Failure> {
+    match file {
+        Some(path) => agent::Config::read(path).map_err(Failure::AgentSettings),
+        None => Ok(agent::Config::default()),
     }
 }
 
