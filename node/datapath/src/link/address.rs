@@ -43,6 +43,15 @@ impl fmt::Display for InterfaceAddress {
     }
 }
 
+/// Whether the network of an address is on its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Neighbours {
+    /// It is: the kernel routes the network to the link and asks for every neighbour.
+    OnLink,
+    /// It is reached by the routes that are given.
+    Elsewhere,
+}
+
 /// A permanent entry of the neighbour table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Neighbor {
@@ -81,11 +90,17 @@ impl Netlink {
     }
 
     /// Gives a link an address, in use at once: nobody else can have it, so duplicates are not looked for (RFC 4862, 5.4).
-    pub(super) fn add_address(&mut self, device: &Device, address: InterfaceAddress) -> Result<(), Error> {
+    pub(super) fn add_address(
+        &mut self,
+        device: &Device,
+        address: InterfaceAddress,
+        neighbours: Neighbours,
+    ) -> Result<(), Error> {
         let mut message = spelt(device, address);
-        if address.address.is_ipv6() {
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        }
+        let mut flags = AddressFlags::empty();
+        flags.set(AddressFlags::Nodad, address.address.is_ipv6());
+        flags.set(AddressFlags::Noprefixroute, neighbours == Neighbours::Elsewhere);
+        message.attributes.push(AddressAttribute::Flags(flags));
         self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
             .map_err(|fault| fault.on("add address", format!("{address} to {}", device.name)))
     }

@@ -7,15 +7,17 @@
 //! Promises: nothing passes before `judge` has succeeded, since the host end is down until then; on any failure the pair is
 //! removed; removing what is not there is no error.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use record::{Mac, Prefix};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
 
 use super::Links;
-use super::address::InterfaceAddress;
+use super::address::{InterfaceAddress, Neighbor, Neighbours};
 use super::device::{Device, creation};
 use super::error::{Error, Fault};
 use super::mark::{self, GATEWAY_MAC, LinkId};
@@ -38,7 +40,8 @@ pub struct ContainerLink<'a> {
     pub mac: Mac,
     /// The interface's addresses, each with the length of its network's prefix. None is no error: a link without addresses.
     pub addresses: Vec<InterfaceAddress>,
-    /// The gateways of the default routes, at most one of each family, taken to be on the link whatever the prefix.
+    /// The gateways of the default routes, at most one of each family, taken to be on the link whatever the prefix. A family
+    /// with a gateway has no other neighbour: what lies in the addresses' own networks goes by it too.
     pub gateways: Vec<IpAddr>,
     /// Bytes of the largest packet, its IP header included; see [`super::Underlay::container_mtu`].
     pub mtu: u32,
@@ -198,8 +201,23 @@ impl ContainerLink<'_> {
         self.addresses.iter().any(|own| own.address.is_ipv6())
     }
 
+    /// The default routes, and those to the addresses' own networks: the kernel's neighbour table is one for the whole
+    /// machine (`net.ipv4.neigh.default.gc_thresh3`), too small for an entry for every pair of containers.
     fn routes(&self) -> impl Iterator<Item = Route> {
-        self.gateways.iter().map(|&gateway| Route { to: Prefix::everything(gateway), gateway, source: None })
+        let networks = self.addresses.iter().filter_map(|own| {
+            let to = own.network().filter(|network| network.length() < network.bits())?;
+            Some(Route { to, gateway: self.gateway(own.address)?, source: None })
+        });
+        let all = self.gateways.iter().map(|&gateway| Route {
+            to: Prefix::everything(gateway),
+            gateway,
+            source: None,
+        });
+        networks.collect::<BTreeSet<_>>().into_iter().chain(all)
+    }
+
+    fn gateway(&self, address: IpAddr) -> Option<IpAddr> {
+        self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == address.is_ipv4())
     }
 
     /// The creation of both ends at once, each in its namespace.
@@ -230,10 +248,31 @@ impl ContainerLink<'_> {
         netlink.up(LOOPBACK).map_err(|fault| fault.on("take up", "lo"))?;
         netlink.up(index).map_err(|fault| fault.on("take up", &self.name))?;
         for &address in &self.addresses {
-            netlink.add_address(&device, address)?;
+            let neighbours = if self.gateway(address.address).is_some() {
+                Neighbours::Elsewhere
+            } else {
+                Neighbours::OnLink
+            };
+            netlink.add_address(&device, address, neighbours)?;
+        }
+        for &address in &self.gateways {
+            netlink.add_neighbor(&device, Neighbor { address, mac: GATEWAY_MAC })?;
         }
         for route in self.routes() {
             netlink.add_route(&device, route)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the interface receives what is sent to its addresses, at most [`IN_USE_WITHIN`]: the kernel brings an
+    /// IPv6 address into use in a work item of its own, later than it answers. Runs inside the container's namespace.
+    fn await_addresses(&self) -> Result<(), Error> {
+        let mut netlink = Netlink::open()?;
+        let deadline = Instant::now() + IN_USE_WITHIN;
+        for own in self.addresses.iter().filter(|own| own.address.is_ipv6()) {
+            while !netlink.is_own(own.address)? && Instant::now() < deadline {
+                std::thread::sleep(IN_USE_POLL);
+            }
         }
         Ok(())
     }
@@ -347,6 +386,9 @@ impl Links {
 
         let host = HostEnd { index: host.index, name };
         self.judge_and_raise(&host, judge)?;
+        if link.is_ipv6() {
+            link.namespace.inside(|| link.await_addresses())??;
+        }
         Ok(Attached { host, inner })
     }
 
@@ -438,6 +480,10 @@ fn is_unicast(address: IpAddr) -> bool {
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
+
+/// An address that is late by more than this is late for another reason; the container starts all the same.
+const IN_USE_WITHIN: Duration = Duration::from_secs(1);
+const IN_USE_POLL: Duration = Duration::from_micros(500);
 
 /// The index of `lo` in every namespace.
 const LOOPBACK: u32 = 1;

@@ -17,7 +17,7 @@ use super::error::Error;
 use super::netlink::Netlink;
 
 /// A route of one link by a gateway, which is taken to be on that link whatever its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Route {
     pub(super) to: Prefix,
     pub(super) gateway: IpAddr,
@@ -61,6 +61,23 @@ impl Netlink {
     pub(super) fn default_route(&mut self, family: AddressFamily) -> Result<Option<DefaultRoute>, Error> {
         let answer = self.route_dump(selection(family), || "of the main table".to_owned())?;
         Ok(answer.iter().filter_map(outbound).min_by_key(|route| route.priority))
+    }
+
+    /// Whether packets to the address are received here.
+    pub(super) fn is_own(&mut self, address: IpAddr) -> Result<bool, Error> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(address);
+        message.header.destination_prefix_length = Prefix::host(address).length();
+        message.attributes.push(RouteAttribute::Destination(address.into()));
+        match self.read(RouteNetlinkMessage::GetRoute(message)) {
+            Ok(answer) => {
+                Ok(answer.into_iter().filter_map(route).any(|route| route.header.kind == RouteType::Local))
+            }
+            Err(fault) if matches!(fault.errno(), Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH)) => {
+                Ok(false)
+            }
+            Err(fault) => Err(fault.on("look for the route to", address)),
+        }
     }
 
     /// Adds a route; one of another's to the same prefix is left as it is.

@@ -7,7 +7,7 @@ use std::fmt;
 use record::Mac;
 use rtnetlink::packet_route::link::LinkAttribute;
 
-use super::address::{InterfaceAddress, Neighbor};
+use super::address::{InterfaceAddress, Neighbor, Neighbours};
 use super::device::Device;
 use super::error::Error;
 use super::mark;
@@ -139,7 +139,7 @@ impl Settler<'_> {
         }
         // With a family's last address the kernel forgets the neighbours of that family too.
         for address in addresses.missing {
-            self.netlink.add_address(device, address)?;
+            self.netlink.add_address(device, address, Neighbours::OnLink)?;
             self.changes.push(Change::Added { link, what: format!("address {address}") });
         }
         for address in addresses.stale {

@@ -87,7 +87,7 @@ fn nothing_is_left_when_the_inner_end_cannot_be_furnished() {
         let AttachError::Link(Error::Refused { operation, object, refusal }) = &error else {
             panic!("{error:?}")
         };
-        assert_eq!((*operation, object.as_str()), ("add route", "0.0.0.0/0 via 10.1.255.255 on eth0"));
+        assert_eq!((*operation, object.as_str()), ("add route", "10.1.0.0/16 via 10.1.255.255 on eth0"));
         assert!(refusal.said.as_deref().is_some_and(|said| said.contains("gateway")), "{refusal}");
         assert_eq!(link_names(), ["lo"]);
         assert_eq!(inner.inside(link_names).unwrap(), ["lo"]);
@@ -276,6 +276,39 @@ fn a_gateway_outside_the_prefix_and_an_address_alone_do() {
         assert_eq!(links.check(&link).unwrap(), []);
         assert!(ip_in(&inner, "route get 198.51.100.1").contains("via 169.254.1.1 dev eth0 src 10.1.0.1"));
         assert!(ip_in(&inner, "route get 2001:db8::1").contains("via fe80::1 dev eth0"));
+    });
+}
+
+#[test]
+fn a_container_has_its_gateways_for_neighbours_and_nobody_else() {
+    alone(|| {
+        let mut links = Links::open().unwrap();
+        let inner = fresh();
+        links.attach(&dual(1, &inner), content).unwrap();
+        for (family, peer, gateway) in
+            [("-4", "10.1.0.99", "10.1.255.254"), ("-6", "fd00:7::99", "fd00:7::ffff:fffe")]
+        {
+            // The peer lies in the container's own network.
+            let way = ip_in(&inner, &format!("route get {peer}"));
+            assert!(way.contains(&format!("via {gateway} dev eth0")), "{way}");
+            let known = ip_in(&inner, &format!("{family} neigh show dev eth0"));
+            let expected = format!("{gateway} lladdr {GATEWAY_MAC}");
+            assert!(known.contains(&expected) && known.contains("PERMANENT"), "{known}");
+            assert_eq!(known.lines().count(), 1, "{known}");
+        }
+    });
+}
+
+#[test]
+fn an_ipv6_address_receives_as_soon_as_the_attach_returns() {
+    alone(|| {
+        let mut links = Links::open().unwrap();
+        for number in 1..=20 {
+            let inner = fresh();
+            links.attach(&dual(number, &inner), content).unwrap();
+            let table = ip_in(&inner, "-6 route show table local type local");
+            assert!(table.contains("fd00:7::"), "{table}");
+        }
     });
 }
 
