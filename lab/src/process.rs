@@ -23,7 +23,8 @@ use crate::wait::wait_until;
 /// What the server is told. The API's listener for this machine comes by descriptor, not by config.
 #[derive(Debug, Serialize)]
 pub(crate) struct Server {
-    pub(crate) state_dir: PathBuf,
+    pub(crate) store: PathBuf,
+    pub(crate) audit: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) listen: Vec<SocketAddr>,
 }

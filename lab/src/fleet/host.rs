@@ -195,7 +195,8 @@ impl Host<'_> {
     fn server_config(&self, daemon: &Daemon<'_>) -> process::Server {
         let address = |ipv4| SocketAddr::new(self.address(ipv4), SERVER_PORT);
         process::Server {
-            state_dir: self.folder(),
+            store: self.folder().join("server.redb"),
+            audit: self.folder().join("audit.log"),
             socket: daemon.socket(),
             listen: self.family().each().map(address).collect(),
         }
