@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Tests make namespaces, links and programs: they need root.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
 
-.PHONY: build demo test check bench fmt lint clean
+.PHONY: build demo test test-kernels check bench fmt lint clean
 
 build:
 	@scripts/install build
@@ -20,6 +20,9 @@ test:
 	@scripts/install build demo test
 	$(CARGO) test --workspace --locked --no-run
 	$(ROOT) $(CARGO) test --workspace --locked --no-fail-fast
+
+test-kernels: build
+	@$(ROOT) scripts/test-kernels
 
 check:
 	@scripts/install build
