@@ -58,6 +58,9 @@ int explain(struct __sk_buff *skb)
 	explain_groups(p, &request);
 	if (!reason)
 		reason = explain_judge(p, &request);
+	/* Told also where this node leaves judging to another. */
+	p->judgement.sender = p->source_group == ABSENT ? GROUP_UNKNOWN : p->source_group;
+	p->judgement.receiver = p->destination_group == ABSENT ? GROUP_UNKNOWN : p->destination_group;
 	p->judgement.tenant = p->tenant;
 	p->judgement.generation = p->generation;
 	p->judgement.flags = p->network_flags;

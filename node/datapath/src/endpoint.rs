@@ -60,10 +60,17 @@ impl Datapath {
         for address in &endpoint.addresses {
             self.check_free(endpoint, address.address)?;
         }
-        if let Some(before) = self.endpoint(endpoint.id)?
-            && (before.link, before.vni) != (entry.link, entry.vni)
+        if let Some(before) = self.endpoint(endpoint.id)? {
+            let place = |entry: &Endpoint| (entry.link, entry.vni, entry.address4, entry.address6);
+            if place(&before) != place(&entry) {
+                self.detach(endpoint.id)?;
+            }
+        }
+        // A device serves one endpoint: whoever had the number before has lost its device.
+        if let Some(stale) = self.loaded.tables.endpoints_by_link.find(&entry.link)?
+            && stale.id != entry.id
         {
-            self.detach(endpoint.id)?;
+            self.detach_entry(&stale)?;
         }
         let attached = self.put_endpoint(endpoint, &entry);
         if attached.is_err() {
@@ -154,15 +161,18 @@ impl Datapath {
     }
 
     fn endpoint(&self, id: u32) -> Result<Option<Endpoint>, Error> {
-        let entries = self.loaded.tables.endpoints_by_link.entries()?;
-        Ok(entries.into_iter().map(|(_, entry)| entry).find(|entry| entry.id == id))
+        match self.attached.get(&id) {
+            Some(link) => self.loaded.tables.endpoints_by_link.find(link),
+            None => Ok(None),
+        }
     }
 
     /// In the order that lets nothing pass unjudged: its own packets are known before its programs hang, and nobody's are
     /// delivered to it before they do.
-    fn put_endpoint(&self, endpoint: &LocalEndpoint, entry: &Endpoint) -> Result<(), Error> {
+    fn put_endpoint(&mut self, endpoint: &LocalEndpoint, entry: &Endpoint) -> Result<(), Error> {
         let tables = &self.loaded.tables;
         tables.endpoints_by_link.put(&entry.link, entry)?;
+        self.attached.insert(entry.id, entry.link);
         self.hang(entry)?;
         for own in &endpoint.addresses {
             let place = Place { vni: entry.vni, address: Address::of(own.address) };
@@ -205,6 +215,7 @@ impl Datapath {
         let [ingress, egress] = hook_names(entry.id);
         self.hooks.detach(&ingress, entry.link, Side::Ingress)?;
         self.hooks.detach(&egress, entry.link, Side::Egress)?;
+        self.attached.remove(&entry.id);
         // Whoever gets the address next must not inherit what this one was allowed.
         self.forget_flows(entry.vni, &[entry.address4, entry.address6])
     }

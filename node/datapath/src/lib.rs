@@ -33,6 +33,7 @@ pub use endpoint::{EndpointAddress, LocalEndpoint, Published};
 pub use error::{Error, Fault};
 pub use flow::Swept;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use grace::Grace;
@@ -48,6 +49,8 @@ pub struct Datapath {
     hooks: Hooks,
     held: Held,
     grace: Grace,
+    /// The link of each endpoint in force, by its number.
+    attached: BTreeMap<u32, u32>,
 }
 
 impl Datapath {
@@ -62,7 +65,9 @@ impl Datapath {
         let word = loaded.tables.state.find(&0)?.unwrap_or_default().generation;
         let held = Held::read(&loaded.tables, word)?;
         let hooks = Hooks::open(&config.pin_dir, config.hooks)?;
-        let datapath = Self { config: config.clone(), loaded, hooks, held, grace: Grace::new()? };
+        let endpoints = loaded.tables.endpoints_by_link.entries()?;
+        let attached = endpoints.into_iter().map(|(link, endpoint)| (endpoint.id, link)).collect();
+        let datapath = Self { config: config.clone(), loaded, hooks, held, grace: Grace::new()?, attached };
         datapath.prepare_drops()?;
         datapath.loaded.tables.config.put(&0, &settings)?;
         datapath.hang_on_node()?;
@@ -124,4 +129,15 @@ fn remove_directory(directory: &Path) -> Result<(), Error> {
         std::fs::remove_file(&path).map_err(|source| Error::pin("remove", &path, source))?;
     }
     std::fs::remove_dir(directory).map_err(|source| Error::pin("remove", directory, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datapath_may_move_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Datapath>();
+    }
 }

@@ -31,7 +31,9 @@ struct Net(String);
 
 impl Net {
     fn new(role: &str) -> Self {
-        let name = format!("sldp{}-{role}", std::process::id());
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("sldp{}-{number}-{role}", std::process::id());
         ip(&format!("netns add {name}"));
         let net = Self(name);
         net.ip("link set dev lo up");
@@ -96,7 +98,8 @@ struct Fabric {
 }
 
 impl Fabric {
-    fn new() -> Self {
+    /// `underlay`: the prefix of the nodes' addresses, which end in their numbers.
+    fn new(underlay: &str) -> Self {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         let none = None::<&str>;
         nix::mount::mount(
@@ -113,14 +116,18 @@ impl Fabric {
         let [node1, node2, near, side, far, world] =
             ["n1", "n2", "near", "side", "far", "world"].map(Net::new);
         wire(&node1, "u1", &node2, "u2");
-        node1.ip("address add 192.0.2.1/24 dev u1");
-        node2.ip("address add 192.0.2.2/24 dev u2");
+        for (node, link, number) in [(&node1, "u1", 1), (&node2, "u2", 2)] {
+            let options = if underlay.contains(':') { "64 nodad" } else { "24" };
+            let (length, flags) = options.split_once(' ').unwrap_or((options, ""));
+            node.ip(&format!("address add {underlay}{number}/{length} dev {link} {flags}"));
+        }
         wire(&node1, "w1", &world, "w");
         node1.ip("address add 198.51.100.1/24 dev w1");
         world.ip("address add 198.51.100.7/24 dev w");
         world.ip("route add default via 198.51.100.1");
         let mut nodes = [(node1, 1), (node2, 2)].map(|(net, number)| {
-            let datapath = open(&net, number, &pins.0.path().join(format!("node{number}")));
+            let own = format!("{underlay}{number}").parse().unwrap();
+            let datapath = open(&net, number, own, &pins.0.path().join(format!("node{number}")));
             (net, datapath)
         });
         for (id, node, container, link, last, group) in [
@@ -133,7 +140,7 @@ impl Fabric {
         }
         let [node1, node2] = nodes;
         let mut fabric = Self { node1, node2, near, side, far, world, generation: 0, _pins: pins };
-        fabric.apply(&records());
+        fabric.apply(&records(underlay));
         fabric
     }
 
@@ -158,7 +165,7 @@ fn wire(a: &Net, a_link: &str, b: &Net, b_link: &str) {
     b.ip(&format!("link set dev {b_link} up"));
 }
 
-fn open(net: &Net, number: u32, pins: &std::path::Path) -> Datapath {
+fn open(net: &Net, number: u32, own: IpAddr, pins: &std::path::Path) -> Datapath {
     net.ip("link add name vx address 02:5e:a1:00:00:b5 type vxlan external gbp dstport 4789");
     net.ip("link set dev vx up");
     net.ip("link add name leg0 type veth peer name leg1");
@@ -168,8 +175,8 @@ fn open(net: &Net, number: u32, pins: &std::path::Path) -> Datapath {
     net.ip("address add fd5e:a1a::1/64 dev leg0 nodad");
     let host_mac = net.run(|| std::fs::read_to_string("/proc/net/dev").map(|_| link_mac("leg0")).unwrap());
     let mut config = Config::new(pins, NodeId(number));
-    config.underlay = vec![format!("192.0.2.{number}").parse().unwrap()];
-    config.overlay = Some(Overlay { link: net.index("vx"), mtu: 1450 });
+    config.underlay = vec![own];
+    config.overlay = Some(Overlay { link: net.index("vx"), mtu: 1430 });
     config.leg = Some(Leg { host: net.index("leg0"), host_mac, fabric: net.index("leg1") });
     config.uplinks = if number == 1 { vec![net.index("w1"), net.index("u1")] } else { vec![net.index("u2")] };
     config.shadow = vec!["100.64.0.0/10".parse().unwrap(), "fd5e:a1a::/64".parse().unwrap()];
@@ -196,7 +203,7 @@ fn attach(
     // The host's stack has no business on this link.
     let setting = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
     node.run(|| std::fs::write(setting, "1").unwrap());
-    container.ip("link set dev eth0 mtu 1450 up");
+    container.ip("link set dev eth0 mtu 1430 up");
     container.ip("route add default via 10.1.0.1");
     container.ip("route add default via fd01::1");
     let own = |text: String| EndpointAddress { address: text.parse().unwrap(), group };
@@ -212,7 +219,7 @@ fn attach(
     node.ip(&format!("link set dev {link} up"));
 }
 
-fn records() -> Vec<Record> {
+fn records(underlay: &str) -> Vec<Record> {
     let vni = Vni::new(100).unwrap();
     let tenant = TenantId(1);
     let subnet = |prefix: &str, gateway: &str| Subnet {
@@ -232,8 +239,8 @@ fn records() -> Vec<Record> {
         }),
     ];
     for node in [1, 2] {
-        let underlay = vec![format!("192.0.2.{node}").parse().unwrap()];
-        records.push(Record::Node(Node { id: NodeId(node), name: format!("node{node}"), underlay }));
+        let own = vec![format!("{underlay}{node}").parse().unwrap()];
+        records.push(Record::Node(Node { id: NodeId(node), name: format!("node{node}"), underlay: own }));
         records.push(Record::Member(Member { vni, node: NodeId(node) }));
         for prefix in [format!("10.1.{node}.0/24"), format!("fd01::{node}:0/112")] {
             records.push(Record::Route(Route { vni, prefix: prefix.parse().unwrap(), node: NodeId(node) }));
@@ -306,20 +313,33 @@ fn own(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-#[test]
-fn containers_nodes_and_the_world_reach_each_other_as_policy_says() {
-    // A thread of its own: its mount namespace goes with it.
-    std::thread::spawn(|| {
-        let mut fabric = Fabric::new();
-        connect_inside(&fabric);
-        connect_outside(&mut fabric);
-        cut_established(&mut fabric);
+/// On a thread of its own: its mount namespace goes with it.
+fn on_fabric(underlay: &'static str, test: impl FnOnce(&mut Fabric) + Send + 'static) {
+    let run = move || {
+        let mut fabric = Fabric::new(underlay);
+        test(&mut fabric);
         let drops = fabric.node1.1.drops().unwrap();
         let unwanted = [DropReason::HostUnjudged, DropReason::SourceSpoofed, DropReason::RedirectFailed];
         assert!(!drops.iter().any(|drop| unwanted.contains(&drop.reason)), "{drops:#?}");
-    })
-    .join()
-    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    };
+    std::thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+#[test]
+fn containers_nodes_and_the_world_reach_each_other_as_policy_says() {
+    on_fabric("192.0.2.", |fabric| {
+        connect_inside(fabric);
+        connect_outside(fabric);
+        cut_established(fabric);
+    });
+}
+
+#[test]
+fn an_underlay_of_ipv6_carries_both_families() {
+    on_fabric("2001:db8::", |fabric| {
+        connect_inside(fabric);
+        cut_established(fabric);
+    });
 }
 
 /// On one node and over the overlay, large segments included.

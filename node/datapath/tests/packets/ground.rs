@@ -172,7 +172,7 @@ impl Ground {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn endpoint(
+    pub(crate) fn endpoint(
         &self,
         id: u32,
         link: &str,

@@ -9,7 +9,7 @@ use record::{DropReason, Generation, RuleSetId, Verdict};
 
 use crate::frame::{Ends, TCP, UDP, a_to, b_to};
 use crate::ground::{
-    GROUP_A, GROUP_B, Ground, REDIRECT, TENANT, families, group, on_ground, on_ground_with, row, world,
+    GROUP_A, GROUP_B, Ground, MAC_B, REDIRECT, TENANT, families, group, on_ground, on_ground_with, row, world,
 };
 
 fn deny_b() -> [Record; 2] {
@@ -287,4 +287,46 @@ fn dropped_packets_are_told_and_what_is_not_told_is_counted() {
             assert_eq!(told.len() as u64 + ground.datapath.events_lost().unwrap(), 50);
         },
     );
+}
+
+#[test]
+fn an_endpoint_whose_device_has_gone_hinders_nothing() {
+    on_ground(|ground| {
+        let [family, _] = families();
+        assert!(
+            std::process::Command::new("ip").args(["link", "del", "dev", "b"]).status().unwrap().success()
+        );
+        ground.datapath = Datapath::open(&ground.config).unwrap();
+        assert_eq!(probe(ground, 1).action, REDIRECT, "others go on");
+        ground.datapath.detach(2).unwrap();
+        ground.assert_drops(DropReason::RouteUnknown, |ground| probe(ground, 2));
+        let far = a_to(Ends::new(family.a, 1, family.far, 2), b"");
+        assert_eq!(ground.a_sends(&far).action, REDIRECT);
+    });
+}
+
+#[test]
+fn attaching_again_changes_the_endpoint_to_what_is_given() {
+    on_ground(|ground| {
+        let [family, _] = families();
+        let to = |last: u8| a_to(Ends::new(family.a, 1, format!("10.1.1.{last}").parse().unwrap(), 2), b"");
+        let mut moved = ground.endpoint(2, "b", 100, TENANT, 12, GROUP_B, MAC_B);
+        ground.datapath.attach(&moved).unwrap();
+        assert_eq!(ground.a_sends(&to(12)).action, REDIRECT);
+        ground.assert_drops(DropReason::RouteUnknown, |ground| ground.a_sends(&to(11)));
+        // A's address is A's.
+        let taken = ground.endpoint(2, "b", 100, TENANT, 10, GROUP_B, MAC_B);
+        let refused = ground.datapath.attach(&taken).unwrap_err();
+        assert!(matches!(refused, Error::AddressTaken { owner: 1, .. }), "{refused}");
+        assert_eq!(ground.a_sends(&to(12)).action, REDIRECT, "what was in force stays");
+        // Another endpoint on the same device: the one before has lost it.
+        moved.id = 7;
+        moved.addresses[0].address = "10.1.1.13".parse().unwrap();
+        moved.addresses.truncate(1);
+        ground.datapath.attach(&moved).unwrap();
+        assert_eq!(ground.a_sends(&to(13)).action, REDIRECT, "{}", ground.story());
+        ground.assert_drops(DropReason::RouteUnknown, |ground| ground.a_sends(&to(12)));
+        let ids: Vec<_> = ground.datapath.endpoints().unwrap().iter().map(|endpoint| endpoint.id).collect();
+        assert!(ids.contains(&7) && !ids.contains(&2), "{ids:?}");
+    });
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use record::DropReason;
 
 use crate::frame::{ACK, Ends, FIN, RST, SYN, a_to, echo, tcp};
-use crate::ground::{Ground, MAC_A, MAC_B, REDIRECT, families, on_ground, on_ground_with};
+use crate::ground::{GROUP_A, Ground, MAC_A, MAC_B, REDIRECT, TENANT, families, on_ground, on_ground_with};
 
 fn state(ground: &Ground) -> String {
     ground.datapath.flows(&Default::default()).unwrap()[0].state.clone()
@@ -42,23 +42,10 @@ fn a_connection_opens_closes_and_may_open_again() {
             from_a(ground, SYN);
             assert_eq!(ground.datapath.flows(&Default::default()).unwrap()[0].source, family.a);
             ground.datapath.detach(1).unwrap();
-            let endpoint = ground_endpoint(ground);
+            let endpoint = ground.endpoint(1, "a", 100, TENANT, 10, GROUP_A, MAC_A);
             ground.datapath.attach(&endpoint).unwrap();
         }
     });
-}
-
-fn ground_endpoint(ground: &Ground) -> datapath::LocalEndpoint {
-    let [v4, v6] = families();
-    let own = |address| datapath::EndpointAddress { address, group: crate::ground::GROUP_A };
-    datapath::LocalEndpoint {
-        id: 1,
-        link: ground.link("a"),
-        vni: record::Vni::new(100).unwrap(),
-        tenant: crate::ground::TENANT,
-        mac: MAC_A,
-        addresses: vec![own(v4.a), own(v6.a)],
-    }
 }
 
 #[test]
