@@ -60,10 +60,11 @@ pub enum Problem {
 }
 
 impl Compiler {
-    /// Knows nothing yet; numbers as they were left.
+    /// Knows nothing yet; numbers as they were left, by an earlier run or by another compiler. Where there are any, call
+    /// [`Compiler::sweep`] once the inputs are complete.
     pub fn new(numbers: Numbers) -> Self {
         Self {
-            numbers,
+            numbers: numbers.unclaimed(),
             fabric: Fabric::default(),
             tenants: BTreeMap::new(),
             waiting: BTreeSet::new(),

@@ -18,7 +18,7 @@ use record::{Direction, Group, NamedPort, RuleId, RuleSetId, SelectorId, TenantI
 pub struct Numbers {
     clock: u64,
     rest: u64,
-    /// Nothing is freed until the first sweep after loading: what has not been asked for yet may still be in use on a node.
+    /// Nothing is freed until the first sweep of what was there already: what has not been asked for yet may still be in use on a node.
     swept: bool,
     selectors: Interner<SelectorName>,
     rules: Interner<RuleName>,
@@ -121,7 +121,7 @@ struct Slot {
 
 impl Numbers {
     /// No number given yet. A freed number rests until [`Numbers::advance`] is told a time `rest` later than it was freed; the
-    /// unit is the caller's.
+    /// unit is the caller's, and its count goes on across restarts.
     pub fn new(rest: u64) -> Self {
         Self {
             clock: 0,
@@ -138,7 +138,7 @@ impl Numbers {
 
     /// The numbers that were drained before. Those in use then stay taken until [`Numbers::sweep`].
     pub fn load(rest: u64, stored: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, LoadError> {
-        let mut numbers = Self { swept: false, ..Self::new(rest) };
+        let mut numbers = Self::new(rest);
         for (key, value) in stored {
             let name: Name = decode(&key)?;
             let slot: Slot = decode(&value)?;
@@ -153,7 +153,21 @@ impl Numbers {
                 return Err(LoadError::Conflict { number: slot.number, name: words });
             }
         }
-        Ok(numbers)
+        Ok(numbers.unclaimed())
+    }
+
+    /// The same numbers for a compiler that has asked for none of them yet.
+    pub(crate) fn unclaimed(mut self) -> Self {
+        self.selectors.unclaim();
+        self.rules.unclaim();
+        self.rule_sets.unclaim();
+        self.groups.values_mut().for_each(Interner::unclaim);
+        let taken = |groups: &Interner<GroupName>| !groups.unclaimed.is_empty();
+        self.swept = self.selectors.unclaimed.is_empty()
+            && self.rules.unclaimed.is_empty()
+            && self.rule_sets.unclaimed.is_empty()
+            && !self.groups.values().any(taken);
+        self
     }
 
     /// What has changed since the last call, for the store. It must be stored before records that carry the numbers are sent.
@@ -309,14 +323,20 @@ impl<K: Ord> Interner<K> {
         if !fits || self.by_number.contains_key(&slot.number) || self.names.contains_key(&name) {
             return false;
         }
-        match slot.freed {
-            Some(freed) => _ = self.resting.insert((freed, slot.number)),
-            None => _ = self.unclaimed.insert(slot.number),
+        if let Some(freed) = slot.freed {
+            self.resting.insert((freed, slot.number));
         }
         self.by_number.insert(slot.number, Arc::clone(&name));
         self.names.insert(name, slot);
         self.next = self.next.max(self.after(slot.number));
         true
+    }
+
+    fn unclaim(&mut self) {
+        self.unclaimed = self.by_number.keys().copied().collect();
+        for (_, number) in &self.resting {
+            self.unclaimed.remove(number);
+        }
     }
 
     /// The number of a name, and whether the store has to hear of it; `None`: none is left.

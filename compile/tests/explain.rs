@@ -92,16 +92,14 @@ fn party(text: &str) -> Party {
 }
 
 fn asked(from: &str, to: &str, port: u16) -> Result<Explanation, ExplainError> {
+    asked_of(6, from, to, port)
+}
+
+fn asked_of(protocol: u8, from: &str, to: &str, port: u16) -> Result<Explanation, ExplainError> {
     let mut compiler = Compiler::new(Numbers::new(0));
     compiler.apply(shop());
-    compiler.explain(&Inquiry {
-        tenant: TENANT,
-        network: None,
-        from: party(from),
-        to: party(to),
-        protocol: 6,
-        port,
-    })
+    let (from, to) = (party(from), party(to));
+    compiler.explain(&Inquiry { tenant: TENANT, network: None, from, to, protocol, port })
 }
 
 fn explained(from: &str, to: &str, port: u16) -> Explanation {
@@ -181,6 +179,11 @@ fn an_address_of_an_endpoint_is_the_endpoint_and_one_that_nobody_has_is_nowhere(
     assert!(matches!(asked("10.0.0.99", "shop/web", 80), Err(ExplainError::Vacant { .. })));
     let gateway = explained("shop/web", "10.0.0.1", 80);
     assert_eq!((gateway.to.group, gateway.reason), (Group::GATEWAY, Some(DropReason::PortUnpublished)));
+    let pinged = asked_of(1, "shop/web", "10.0.0.1", 0).unwrap();
+    assert_eq!(
+        pinged.summary,
+        "shop/web reaches 10.0.0.1 in network net1: the network's own gateway answers it"
+    );
 }
 
 #[test]

@@ -285,6 +285,8 @@ impl Compiler {
     }
 }
 
+const OWN_NODE: &str = "a node and its own endpoints always reach each other";
+
 fn judge(compiler: &Compiler, inquiry: &Inquiry, from: &Spot<'_>, to: &Spot<'_>) -> Judged {
     verdict(
         compiler,
@@ -338,13 +340,9 @@ fn summary(explanation: &Explanation) -> String {
         (Some(rule), None) => format!("allowed by {}", rule_in_words(rule)),
         (Some(rule), Some(_)) => format!("denied by {}", rule_in_words(rule)),
         (None, Some(reason)) => reason.meaning().to_owned(),
-        (None, None) => match to.group {
-            Group::HOST | Group::GATEWAY => "a node and its own endpoints always reach each other".to_owned(),
-            _ if from.group == Group::HOST => {
-                "a node and its own endpoints always reach each other".to_owned()
-            }
-            _ => format!("no policy speaks of it, and network {network} allows that"),
-        },
+        (None, None) if to.group == Group::GATEWAY => "the network's own gateway answers it".to_owned(),
+        (None, None) if [from.group, to.group].contains(&Group::HOST) => OWN_NODE.to_owned(),
+        (None, None) => format!("no policy speaks of it, and network {network} allows that"),
     };
     format!("{} {verb} {} in network {network}: {told}", from.name, to.name)
 }
