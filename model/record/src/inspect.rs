@@ -30,7 +30,7 @@ pub enum Question {
 
 /// The answer to a [`Question`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
-#[serde(tag = "answer", rename_all = "camelCase")]
+#[serde(tag = "answer", content = "content", rename_all = "camelCase")]
 pub enum Answer {
     /// To [`Question::Judge`].
     #[n(0)]
@@ -313,5 +313,51 @@ impl Judgement {
         let denies = |side: &Side| side.decision.verdict == Verdict::Deny;
         let egress = self.egress.filter(denies).map(|side| (Direction::Egress, side));
         egress.or_else(|| self.ingress.filter(denies).map(|side| (Direction::Ingress, side)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::door::{Reply, Request};
+
+    #[test]
+    fn every_question_and_answer_passes_a_door() {
+        let packet = Packet {
+            vni: Vni::new(1).unwrap(),
+            source: [10, 0, 0, 1].into(),
+            destination: [10, 0, 0, 2].into(),
+            tag: None,
+            protocol: 6,
+            port: 80,
+        };
+        let flows = Question::Flows(FlowFilter::default());
+        for question in [Question::Judge(packet), flows, Question::Drops, Question::State] {
+            let request = Request::Ask { question };
+            let line = serde_json::to_string(&request).unwrap();
+            assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request, "{line}");
+        }
+        let judgement = Judgement {
+            generation: Generation(1),
+            sender: Group::FIRST,
+            receiver: Group::WORLD,
+            egress: Some(Side { rule_set: RuleSetId(1), decision: Decision::default() }),
+            ingress: None,
+            path: Path::Node(NodeId(2)),
+            passes: true,
+            reason: None,
+        };
+        let answers = [
+            Answer::Judgement(judgement),
+            Answer::Flows(Vec::new()),
+            Answer::Drops(Drops::default()),
+            Answer::State(State::default()),
+            Answer::Failed("the map is gone".to_owned()),
+        ];
+        for answer in answers {
+            let reply = Reply::Answer { answer };
+            let line = serde_json::to_string(&reply).unwrap();
+            assert_eq!(serde_json::from_str::<Reply>(&line).unwrap(), reply, "{line}");
+        }
     }
 }
