@@ -63,6 +63,16 @@ impl Drop for Server {
     }
 }
 
+/// Ends what `up` has started, also when a claim fails.
+struct Ended<'a>(&'a str);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        // There may be nothing to end.
+        let _ = sealane().args(["down", "--server-only", "--server", self.0]).output();
+    }
+}
+
 fn sealane() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sealane"));
     for name in ["SEALANE_SERVER", "SEALANE_AGENT", "SEALANE_TENANT", "SEALANE_NAMESPACE"] {
@@ -148,4 +158,39 @@ fn the_example_settings_are_settings_and_a_runtime_gets_its_config() {
     let plugin = &list["plugins"][0];
     assert_eq!((plugin["type"].as_str(), plugin["network"].as_str()), (Some("sealane-cni"), Some("blue")));
     assert_eq!(plugin["agentSocket"].as_str(), socket.to_str());
+}
+
+#[test]
+fn up_starts_what_down_ends_and_both_say_what_they_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let socket = format!("unix:{}", path("server.sock"));
+    let text = |name: &str| {
+        format!("store = {:?}\nsocket = {:?}\naudit = \"\"\n{name}\n", path("s.redb"), path("server.sock"))
+    };
+    let run = |words: &[&str]| sealane().args(words).env("SEALANE_SERVER", &socket).output().unwrap();
+    let _ended = Ended(&socket);
+    let (here, logs) = (path(""), path("log"));
+    let up = ["up", "--server-only", "--config-dir", &here, "--log-dir", &logs];
+    let down = ["down", "--server-only"];
+    let shown = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+
+    write(folder.path(), "server.toml", &text("wrong = 1"));
+    let output = run(&up);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("its log") && told.contains("wrong: there is no such setting"), "{told}");
+
+    write(folder.path(), "server.toml", &text(""));
+    let first = run(&up);
+    assert!(shown(&first).starts_with("server is up as process "), "{first:?}");
+    assert!(shown(&run(&up)).starts_with("server runs already"), "{first:?}");
+    assert!(run(&["get", "ns"]).status.success());
+    assert_eq!(shown(&run(&down)), "server is down\n");
+    assert_eq!(shown(&run(&down)), "server does not run\n");
+    assert!(!folder.path().join("server.process").exists());
+    assert!(!folder.path().join("server.sock").exists());
+
+    let elsewhere = sealane().args(["up", "--server", "http://127.0.0.1:1"]).output().unwrap();
+    assert_eq!(elsewhere.status.code(), Some(2));
 }

@@ -66,7 +66,8 @@ impl Status {
     pub(crate) fn remedy(&self) -> Option<String> {
         match (self.code, self.details.retry_after_seconds) {
             (_, Some(seconds)) => Some(format!("try again in {seconds} s")),
-            (403, _) => Some(
+            // Otherwise it is the state of things that forbids it, and the message says what.
+            (403, _) if self.message.contains("is forbidden: User") => Some(
                 "ask as root over the unix socket, or ask whoever runs the server for the right".to_owned(),
             ),
             (409, _) if self.reason == "Conflict" => {

@@ -20,17 +20,17 @@ pub(super) struct Daemon {
     pub(super) role: &'static str,
     /// Its socket: it is up when somebody answers there.
     pub(super) socket: PathBuf,
-    /// Where records of what runs are kept.
+    /// Where the record of its process is kept.
     pub(super) run: PathBuf,
     /// Where its log goes.
     pub(super) log: PathBuf,
 }
 
 impl Daemon {
-    /// The daemon of this host with this socket.
-    pub(super) fn new(role: &'static str, socket: &Path) -> Self {
-        let log = Path::new(LOGS).join(format!("{role}.log"));
-        Self { role, socket: socket.to_owned(), run: PathBuf::from(RUN), log }
+    /// The daemon with this socket; the record of its process is beside the socket.
+    pub(super) fn new(role: &'static str, socket: &Path, logs: &Path) -> Self {
+        let run = socket.parent().unwrap_or(Path::new("/")).to_owned();
+        Self { role, socket: socket.to_owned(), run, log: logs.join(format!("{role}.log")) }
     }
 
     /// The process that `up` has started, if it lives.
@@ -152,8 +152,8 @@ impl Daemon {
     }
 }
 
-const RUN: &str = "/run/sealane";
-const LOGS: &str = "/var/log/sealane";
+/// Where daemons log unless the user says otherwise.
+pub(super) const LOGS: &str = "/var/log/sealane";
 const UP_WITHIN: Duration = Duration::from_secs(30);
 const DOWN_WITHIN: Duration = Duration::from_secs(10);
 const TAIL: usize = 12;

@@ -1,11 +1,11 @@
 //! `sealane down`: end what `up` has started.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, LOGS};
 use super::serve::purge;
 use super::up::daemons;
 use crate::failure::Failure;
@@ -44,7 +44,7 @@ impl Down {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let mut out = output::screen();
         // The agent first: it takes leave of the server.
-        let all = daemons(settings, self.server_only, self.agent_only)?;
+        let all = daemons(settings, Path::new(LOGS), self.server_only, self.agent_only)?;
         for daemon in all.iter().rev() {
             let word = if daemon.stop()? { "is down" } else { not_running(daemon) };
             writeln!(out, "{} {word}", daemon.role)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, LOGS};
 use crate::client::Address;
 use crate::failure::Failure;
 use crate::output;
@@ -13,7 +13,7 @@ use crate::settings::Settings;
 
 /// Start the server and the agent of this host
 ///
-/// What runs already is left alone. Their logs are in /var/log/sealane. Where a service manager runs them, start
+/// What runs already is left alone. Each is up when it answers at its socket (--server, --agent). Where a service manager runs them, start
 /// `sealane server` and `sealane agent` from it instead.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -33,12 +33,16 @@ pub(crate) struct Up {
     /// Where server.toml and agent.toml are
     #[arg(long, default_value = "/etc/sealane", value_name = "FOLDER")]
     config_dir: PathBuf,
+
+    /// Where their logs go
+    #[arg(long, default_value = LOGS, value_name = "FOLDER")]
+    log_dir: PathBuf,
 }
 
 impl Up {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let mut out = output::screen();
-        for daemon in daemons(settings, self.server_only, self.agent_only)? {
+        for daemon in daemons(settings, &self.log_dir, self.server_only, self.agent_only)? {
             if daemon.answers() {
                 writeln!(out, "{} runs already; it answers at {}", daemon.role, daemon.socket.display())?;
                 continue;
@@ -60,15 +64,16 @@ impl Up {
 /// The daemons that are meant, in the order in which they start.
 pub(super) fn daemons(
     settings: &Settings,
+    logs: &Path,
     server_only: bool,
     agent_only: bool,
 ) -> Result<Vec<Daemon>, Failure> {
     let mut all = Vec::new();
     if !agent_only {
-        all.push(Daemon::new("server", server_socket(settings)?));
+        all.push(Daemon::new("server", server_socket(settings)?, logs));
     }
     if !server_only {
-        all.push(Daemon::new("agent", &settings.agent));
+        all.push(Daemon::new("agent", &settings.agent, logs));
     }
     Ok(all)
 }

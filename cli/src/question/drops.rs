@@ -52,7 +52,10 @@ impl Drops {
         match settings.output {
             Format::Json | Format::Yaml => output::document(&mut out, settings.output, &json!(list))?,
             Format::Table | Format::Wide | Format::Name => {
-                let mut columns = if self.samples { samples(&list.samples) } else { counts(&list) };
+                let mut columns = if self.samples { samples() } else { counts(&list) };
+                if self.samples {
+                    fill(&mut columns, &list.samples);
+                }
                 columns.write(&mut out)?;
                 tell_unanswered(&list.unanswered);
             }
@@ -77,7 +80,8 @@ impl Drops {
     fn follow(&self, settings: &Settings) -> Result<(), Failure> {
         let mut out = output::screen();
         let mut known = self.ask(settings)?.samples;
-        samples(&[]).write(&mut out)?;
+        let mut columns = samples();
+        columns.write(&mut out)?;
         loop {
             std::thread::sleep(EVERY);
             let now = self.ask(settings)?.samples;
@@ -87,7 +91,10 @@ impl Drops {
                 Format::Json | Format::Yaml => {
                     new.iter().try_for_each(|one| writeln!(out, "{}", json!(one)))?
                 }
-                Format::Table | Format::Wide | Format::Name => samples(&new).write_rows(&mut out)?,
+                Format::Table | Format::Wide | Format::Name => {
+                    fill(&mut columns, &new);
+                    columns.write_rows(&mut out)?;
+                }
             }
             out.flush()?;
             known = now;
@@ -113,9 +120,11 @@ fn counts(list: &DropList) -> Columns {
     columns
 }
 
-fn samples(samples: &[NamedDropSample]) -> Columns {
-    let mut columns =
-        Columns::new(["time", "node", "network", "protocol", "from", "to", "reason", "side", "rule"]);
+fn samples() -> Columns {
+    Columns::new(["time", "node", "network", "protocol", "from", "to", "reason", "side", "rule"])
+}
+
+fn fill(columns: &mut Columns, samples: &[NamedDropSample]) {
     for sample in samples {
         columns.row([
             time(sample.time_ms),
@@ -129,7 +138,6 @@ fn samples(samples: &[NamedDropSample]) -> Columns {
             sample.rule.clone().unwrap_or_default(),
         ]);
     }
-    columns
 }
 
 /// The time of day in UTC, to the millisecond.
@@ -164,7 +172,9 @@ mod tests {
             counted.contains("policy-denied   4         240 B   NetworkPolicy shop/db ingress"),
             "{counted}"
         );
-        let sampled = text(samples(&list.samples));
+        let mut latest = samples();
+        fill(&mut latest, &list.samples);
+        let sampled = text(latest);
         assert!(sampled.contains("01:02:03.004Z"), "{sampled}");
         assert!(sampled.contains("shop/x:4000   shop/db:5432   policy-denied   ingress"), "{sampled}");
     }

@@ -9,6 +9,7 @@ use record::inspect::Path;
 use record::{Decision, Verdict};
 use serde::Deserialize;
 
+use super::protocol;
 use crate::client::Query;
 use crate::failure::{Failure, printable};
 use crate::object::understood;
@@ -22,15 +23,15 @@ use crate::style::Style;
 /// that is told as a fault. It names the object and the rule that decide on each side.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-An end is NAMESPACE/NAME of an endpoint (or NAME, in the namespace of -n), an address, `world` or `host`; the receiver has
-a port, and a protocol unless it is TCP.
+An end is NAMESPACE/NAME of an endpoint (or NAME, in the namespace of -n), an address, `world`
+or `host`. The receiver has a port, and a protocol unless it is TCP; without a port, ICMP is meant.
 
 Examples:
   sealane explain shop/web shop/db:5432        may web reach db's port 5432?
   sealane explain web db:53/UDP -n shop        the same namespace for both
   sealane explain world shop/web:443           from outside
   sealane explain shop/web 192.0.2.7:443       to outside
-  sealane explain shop/web shop/db:5432 --intent   what the policies ask for, without asking any node
+  sealane explain web db:80 --intent           what the policies ask for, asking no node
 
 The exit code is 0 whether it passes or not; with --check it is 1 if it does not.")]
 pub(crate) struct Explain {
@@ -126,7 +127,8 @@ fn passes(answer: &Answer) -> bool {
 fn tell(out: &mut dyn Write, style: Style, answer: &Answer) -> Result<(), Failure> {
     let told = &answer.explanation;
     let word = if told.allowed { style.good("ALLOWED") } else { style.bad("DENIED") };
-    writeln!(out, "{word} {}", printable(&told.summary))?;
+    let port = if told.port == 0 { String::new() } else { format!("{}/", told.port) };
+    writeln!(out, "{word} {port}{}: {}", protocol(told.protocol), printable(&told.summary))?;
     if let Some(reason) = told.reason {
         writeln!(out, "  reason    {reason}: {}", reason.meaning())?;
     }
@@ -158,7 +160,12 @@ fn end_in_words(end: &End, node: Option<&str>) -> String {
     if let Some(node) = node {
         words.push_str(&format!(" on {node}"));
     }
-    printable(&format!("{words}; group {}: {}", end.group, end.group_is))
+    words.push_str(&format!("; group {}: {}", end.group, end.group_is));
+    if end.endpoint.is_some() {
+        let selectors = if end.selectors.is_empty() { "none".to_owned() } else { end.selectors.join("; ") };
+        words.push_str(&format!(" ({selectors})"));
+    }
+    printable(&words)
 }
 
 fn side_in_words(side: Option<&SideTold>) -> String {
@@ -221,7 +228,7 @@ mod tests {
             "direction": "Ingress", "index": null});
         let end = |name: &str, node: u32, group: u16| {
             json!({"name": name, "uid": "u", "endpoint": name, "node": node, "address": "10.0.0.2", "range": null,
-                "group": group, "groupIs": "app=web", "selectors": [], "ports": []})
+                "group": group, "groupIs": "endpoints", "selectors": ["app=web"], "ports": []})
         };
         let judgement = json!({"generation": 3, "sender": 256, "receiver": 257, "egress": null,
             "ingress": {"ruleSet": 4, "decision": {"verdict": "Allow", "rule": 2}}, "path": "local", "passes": true, "reason": null});
@@ -237,10 +244,10 @@ mod tests {
         let mut out = Vec::new();
         tell(&mut out, Style::PLAIN, &answer).unwrap();
         let expected = "\
-DENIED shop/web may not
+DENIED 5432/TCP: shop/web may not
   reason    policy-denied: a policy's rule, or a policy's isolation, denies it
-  from      shop/web (10.0.0.2) on n1; group 256: app=web
-  to        shop/db (10.0.0.2) on n2; group 257: app=web
+  from      shop/web (10.0.0.2) on n1; group 256: endpoints (app=web)
+  to        shop/db (10.0.0.2) on n2; group 257: endpoints (app=web)
   network   blue; what no policy speaks of is allowed
   egress    no policy isolates it
   ingress   denied by NetworkPolicy shop/db
