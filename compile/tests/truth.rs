@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use compile::{
-    Change, Changes, Compiler, Delivery, Endpoint, Flow, Inquiry, Numbers, Party, Universe, verdict,
+    Change, Changes, Compiler, Delivery, Endpoint, Flow, Inquiry, Numbers, Party, Tables, Universe, verdict,
 };
 use proptest::prelude::*;
 use record::selector::{LabelSelector, Namespaces, Operator, Requirement, Selector};
 use record::{Decision, Group, Key, Record, RuleId, TenantId, Verdict};
-use world::{Packet, Reading, Someone, World, policy, records, tenants};
+use world::{Packet, Reading, Someone, Word, World, policy, records, tenants};
 
 const TENANT: TenantId = TenantId(1);
 
@@ -59,11 +59,15 @@ fn group(held: &Held, someone: &Someone<'_>) -> Group {
     }
 }
 
-fn spoken(decision: Decision) -> Option<bool> {
-    match decision.verdict {
-        Verdict::Default => None,
-        Verdict::Allow => Some(true),
-        Verdict::Deny => Some(false),
+fn spoken(tables: &dyn Tables, decision: Decision) -> Option<Word> {
+    let allowed = match decision.verdict {
+        Verdict::Default => return None,
+        Verdict::Allow => true,
+        Verdict::Deny => false,
+    };
+    match tables.record(&Key::Rule(TENANT, decision.rule)) {
+        Some(Record::Rule(rule)) => Some(Word { allowed, policy: rule.name.clone(), index: rule.index }),
+        other => panic!("{decision:?} names {other:?}"),
     }
 }
 
@@ -72,7 +76,7 @@ fn reading(held: &Held, packet: &Packet<'_>, sender: Group, receiver: Group) -> 
     let flow = Flow { tenant: TENANT, sender, receiver, protocol: packet.protocol, port: packet.port };
     let judged = verdict(held, flow);
     assert_eq!(judged.unknown, None, "{flow:?}");
-    Reading { egress: spoken(judged.egress.decision), ingress: spoken(judged.ingress.decision) }
+    Reading { egress: spoken(held, judged.egress.decision), ingress: spoken(held, judged.ingress.decision) }
 }
 
 fn packets(world: &World) -> impl Iterator<Item = Packet<'_>> {
@@ -95,7 +99,7 @@ fn agree(held: &Held, numberings: &[&Held], world: &World, when: &str) -> Result
                 let reading = reading(held, &packet, sender, receiver);
                 if reading != truth {
                     let told = format!("{when}: {packet:?} in groups {sender} and {receiver}");
-                    prop_assert_eq!(reading, truth, "{}\n{:#?}", told, held);
+                    prop_assert_eq!(&reading, &truth, "{}\n{:#?}", told, held);
                 }
             }
         }
@@ -174,10 +178,14 @@ proptest! {
         for (protocol, port) in PORTS {
             let judged = compile::judge(&namespaces, &policies, &someone(&from), &someone(&to), (protocol, port));
             let truth = world.reads(TENANT, &Packet { from, to, protocol, port });
-            let reading = Reading {
-                egress: spoken(judged.egress.decision),
-                ingress: spoken(judged.ingress.decision),
+            // Its numbers are its own: what it decides can be compared.
+            let decided = |decision: Decision| match decision.verdict {
+                Verdict::Default => None,
+                verdict => Some(verdict == Verdict::Allow),
             };
+            let reading = (decided(judged.egress.decision), decided(judged.ingress.decision));
+            let allowed = |word: Option<Word>| word.map(|word| word.allowed);
+            let truth = (allowed(truth.egress), allowed(truth.ingress));
             prop_assert_eq!(reading, truth);
         }
     }
@@ -213,7 +221,8 @@ proptest! {
                         port,
                     };
                     let truth = world.reads(TENANT, &packet);
-                    let denied = truth.egress == Some(false) || truth.ingress == Some(false);
+                    let words = [&truth.egress, &truth.ingress];
+                    let denied = words.into_iter().flatten().any(|word| !word.allowed);
                     prop_assert_eq!(told.allowed, !denied, "{:?}: {:#?}", packet, told);
                     prop_assert_eq!(told.rule.is_some(), truth.egress.is_some() || truth.ingress.is_some());
                     prop_assert_eq!(told.egress.unwrap().rule.is_some(), truth.egress.is_some());

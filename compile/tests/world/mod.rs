@@ -107,24 +107,25 @@ impl World {
             .collect()
     }
 
-    /// Whether `to` hears `from` according to the policies of one direction, read one by one: `None`, no policy isolates.
+    /// What the policies of each direction say, read one by one in order: the first rule that allows, or else the first policy that
+    /// isolates. `None`: no policy isolates.
     pub(crate) fn reads(&self, tenant: TenantId, packet: &Packet<'_>) -> Reading {
         let read = |side: fn(&NetworkPolicy) -> &Option<Vec<Rule>>, own: &Someone<'_>, peer: &Someone<'_>| {
             let Someone::Endpoint(own, _) = own else { return None };
-            let mut isolated = false;
-            for policy in
-                self.policies.iter().filter(|((whose, ..), _)| *whose == tenant).map(|(_, policy)| policy)
-            {
+            let mut isolation = None;
+            let of_tenant = self.policies.iter().filter(|((whose, ..), _)| *whose == tenant);
+            for (_, policy) in of_tenant {
                 let Some(rules) = side(policy) else { continue };
                 if policy.namespace != own.namespace || !policy.subject.matches(&own.labels) {
                     continue;
                 }
-                isolated = true;
-                if rules.iter().any(|rule| self.allows(rule, peer, packet)) {
-                    return Some(true);
+                let word = |allowed, index| Word { allowed, policy: policy.name.clone(), index };
+                if let Some(index) = rules.iter().position(|rule| self.allows(rule, peer, packet)) {
+                    return Some(word(true, Some(index as u32)));
                 }
+                isolation = isolation.or_else(|| Some(word(false, None)));
             }
-            isolated.then_some(false)
+            isolation
         };
         Reading {
             egress: read(|policy| &policy.egress, &packet.from, &packet.to),
@@ -187,10 +188,19 @@ pub(crate) struct Packet<'a> {
 }
 
 /// What each direction's policies say; `None`: nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
-    pub(crate) egress: Option<bool>,
-    pub(crate) ingress: Option<bool>,
+    pub(crate) egress: Option<Word>,
+    pub(crate) ingress: Option<Word>,
+}
+
+/// What a direction's policies say, and where it is written (in the namespace of the endpoint that they select).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) allowed: bool,
+    pub(crate) policy: String,
+    /// `None`: the isolation.
+    pub(crate) index: Option<u32>,
 }
 
 /// A store of numbers.
