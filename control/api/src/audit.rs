@@ -6,10 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use axum::http::header;
+use axum::http::request::Parts;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::access::{Verb, Who};
+use crate::access::{Deed, Verb, Who};
+use crate::status::Refusal;
 
 /// One request, answered.
 #[derive(Clone, Debug)]
@@ -22,7 +25,7 @@ pub struct AuditEvent {
     pub who: Who,
     /// What for.
     pub verb: Verb,
-    /// The path and query, as asked.
+    /// The path and query, as asked; empty where a route beside the API's own was refused.
     pub uri: String,
     /// The `User-Agent`, if there was one.
     pub user_agent: Option<String>,
@@ -53,6 +56,39 @@ pub trait Audit: Send + Sync + 'static {
 }
 
 impl AuditEvent {
+    /// What somebody wants to do, before it is known what comes of it.
+    pub(crate) fn of(who: &Who, deed: &Deed<'_>, received: SystemTime) -> Self {
+        Self {
+            received,
+            answered: received,
+            who: who.clone(),
+            verb: deed.verb,
+            uri: String::new(),
+            user_agent: None,
+            tenant: deed.tenant.to_owned(),
+            group: deed.group.to_owned(),
+            version: String::new(),
+            resource: deed.resource.to_owned(),
+            namespace: deed.namespace.map(str::to_owned),
+            name: deed.name.map(str::to_owned),
+            subresource: None,
+            code: 0,
+            refusal: None,
+        }
+    }
+
+    /// The same, asked by this request.
+    pub(crate) fn by_request(self, parts: &Parts) -> Self {
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        Self { uri: parts.uri.to_string(), user_agent: agent.map(str::to_owned), ..self }
+    }
+
+    /// The same, refused just now.
+    pub(crate) fn refused(self, refusal: &Refusal) -> Self {
+        let told = Some((refusal.word().to_owned(), refusal.to_string()));
+        Self { code: refusal.code().as_u16(), refusal: told, answered: SystemTime::now(), ..self }
+    }
+
     /// The event as audit.k8s.io/v1 writes it, at the level `Metadata`.
     pub fn to_json(&self) -> Value {
         let mut status = json!({ "metadata": {}, "code": self.code });

@@ -9,7 +9,7 @@
 //!                                     document, merge -> intent -> admission
 //! ```
 //!
-//! Promises: every request passes `authorize`; every write and every refusal is noted; a body is bounded in size and depth;
+//! Promises: every request passes `authorize`; every write and whatever it refuses is noted; a body is bounded in size and depth;
 //! every refusal is a `Status` with code, reason and all that is wrong.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

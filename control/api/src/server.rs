@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use intent::Kind;
 use serde_json::Value;
@@ -82,14 +83,18 @@ impl Api {
     }
 
     /// The API's routes, as the fallback of `extra`: what `extra` has of its own goes first. Handlers there find
-    /// [`ConnectInfo<Who>`](Who) and ask [`Api::authorize`].
+    /// [`ConnectInfo<Who>`](Who) and ask [`Api::authorize`]. Web pages are answered by neither.
     pub fn router(self: &Arc<Self>, extra: Router) -> Router {
-        extra.fallback_service(Router::new().fallback(handle).with_state(Arc::clone(self)))
+        let routes = extra.fallback_service(Router::new().fallback(handle).with_state(Arc::clone(self)));
+        routes.layer(axum::middleware::from_fn(refuse_web_pages))
     }
 
-    /// Whether `who` may do it. Errors: 403.
+    /// Whether `who` may do it, for routes beside the API's own. A refusal is noted. Errors: 403.
     pub fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal> {
-        authorize(&self.rights, who, deed)
+        let received = SystemTime::now();
+        authorize(&self.rights, who, deed).inspect_err(|refusal| {
+            self.audit.note(&AuditEvent::of(who, deed, received).refused(refusal));
+        })
     }
 
     /// Ends every watch, so that connections come to rest.
@@ -107,28 +112,17 @@ impl Api {
 
     async fn answer(&self, who: Who, request: axum::extract::Request) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        if parts.headers.contains_key(header::ORIGIN) {
-            return Refusal::new(Reason::Forbidden, "this API answers no web pages").response();
-        }
         let target = Target::parse(parts.uri.path());
         match target {
             None => Refusal::no_such_path().response(),
             Some(Target::Objects(objects)) => self.objects(who, objects, &parts, body).await,
             Some(Target::Health(health)) => self.health(health),
             Some(Target::Version) => json_response(StatusCode::OK, &discovery::version()),
-            Some(Target::Discovery { tenant, document }) => {
-                self.discovery(&who, &tenant, &document, &parts.method)
-            }
+            Some(Target::Discovery { tenant, document }) => self.discovery(&who, &tenant, &document, &parts),
         }
     }
 
-    async fn objects(
-        &self,
-        who: Who,
-        objects: Objects,
-        parts: &axum::http::request::Parts,
-        body: Body,
-    ) -> Response<Body> {
+    async fn objects(&self, who: Who, objects: Objects, parts: &Parts, body: Body) -> Response<Body> {
         let received = SystemTime::now();
         let options = Options::parse(&parts.uri);
         let watching = options.as_ref().is_ok_and(|options| options.watch);
@@ -145,10 +139,10 @@ impl Api {
             namespace: objects.namespace.as_deref(),
             name: objects.name.as_deref(),
         };
-        let mut note = self.note(&who, &deed, parts, received);
+        let mut note = AuditEvent::of(&who, &deed, received).by_request(parts);
         note.version = known.version.to_owned();
         note.subresource = objects.status.then(|| "status".to_owned());
-        let asked = self.authorize(&who, &deed).and(options).and_then(|options| {
+        let asked = authorize(&self.rights, &who, &deed).and(options).and_then(|options| {
             let form = Form::negotiate(&parts.headers, options.include_object)?;
             let (objects, headers) = (objects.clone(), parts.headers.clone());
             Ok(Request { who, verb, objects, options, form, headers, body: Bytes::new() })
@@ -192,17 +186,22 @@ impl Api {
         Ok(answer.response())
     }
 
-    fn discovery(&self, who: &Who, tenant: &str, document: &Discovery, method: &Method) -> Response<Body> {
-        if method != Method::GET && method != Method::HEAD {
-            return not_allowed(method).response();
+    fn discovery(&self, who: &Who, tenant: &str, document: &Discovery, parts: &Parts) -> Response<Body> {
+        if parts.method != Method::GET && parts.method != Method::HEAD {
+            return not_allowed(&parts.method).response();
         }
         let deed =
             Deed { verb: Verb::Get, tenant, resource: "discovery", group: "", namespace: None, name: None };
-        let found = self.authorize(who, &deed).and_then(|()| match document {
+        if let Err(refusal) = authorize(&self.rights, who, &deed) {
+            let note = AuditEvent::of(who, &deed, SystemTime::now()).by_request(parts);
+            self.audit.note(&note.refused(&refusal));
+            return refusal.response();
+        }
+        let found = match document {
             Discovery::OpenApiIndex => Ok(openapi::index(tenant)),
             Discovery::OpenApi { group, version } => openapi::document(tenant, group, version),
             other => discovery::document(tenant, other),
-        });
+        };
         found.map_or_else(|refusal| refusal.response(), |document| json_response(StatusCode::OK, &document))
     }
 
@@ -220,33 +219,6 @@ impl Api {
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         response
-    }
-
-    fn note(
-        &self,
-        who: &Who,
-        deed: &Deed<'_>,
-        parts: &axum::http::request::Parts,
-        received: SystemTime,
-    ) -> AuditEvent {
-        let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-        AuditEvent {
-            received,
-            answered: received,
-            who: who.clone(),
-            verb: deed.verb,
-            uri: parts.uri.to_string(),
-            user_agent: agent.map(str::to_owned),
-            tenant: deed.tenant.to_owned(),
-            group: deed.group.to_owned(),
-            version: String::new(),
-            resource: deed.resource.to_owned(),
-            namespace: deed.namespace.map(str::to_owned),
-            name: deed.name.map(str::to_owned),
-            subresource: None,
-            code: 0,
-            refusal: None,
-        }
     }
 }
 
@@ -309,6 +281,15 @@ async fn handle(
         Some(axum::Extension(ConnectInfo(who))) => api.answer(who, request).await,
         None => Refusal::new(Reason::Forbidden, "the connection does not say who asks").response(),
     }
+}
+
+/// A page in somebody's browser must not act with the rights of whoever looks at it. Browsers name the page's origin in
+/// every request that could change something; no other client does.
+async fn refuse_web_pages(request: axum::extract::Request, next: axum::middleware::Next) -> Response<Body> {
+    if request.headers().contains_key(header::ORIGIN) {
+        return Refusal::new(Reason::Forbidden, "this API answers no web pages").response();
+    }
+    next.run(request).await
 }
 
 /// What a method asks of these objects. Errors: 405.

@@ -4,18 +4,23 @@
 mod harness;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::{Access, Admission, Objection, Proposal, Rights, Verb, Who};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
+use futures_util::future::BoxFuture;
 use harness::{Choices, NAMESPACES, NETWORKS, Server, namespace, network, policies, policy};
 use hyper::Method;
 use intent::Problem;
 use intent::problem::Fault;
 use serde_json::{Value, json};
-use store::{Action, Cached, Change, Expect, ObjectKey};
+use store::{
+    Action, Cached, Change, Expect, FileStore, Listing, Object, ObjectKey, Scope, Span, Store, StoreError,
+    Transaction, Watch, Written,
+};
 
 /// Asks through the unix socket as a user, by curl.
 async fn as_user(server: &Server, uid: u32, arguments: &[&str]) -> Value {
@@ -86,19 +91,19 @@ async fn loopback_has_the_rights_that_are_configured() {
     for path in ["/healthz", "/livez", "/readyz", "/version"] {
         server.get(path).await.expect(200);
     }
-    let refused: Vec<_> = notes(&server).iter().map(|note| note["verb"].clone()).collect();
-    assert_eq!(refused, [json!("list"), json!("watch")]);
+    let refused: Vec<_> = notes(&server).iter().map(|note| note["objectRef"]["resource"].clone()).collect();
+    let (list, discovery) = (json!("namespaces"), json!("discovery"));
+    assert_eq!(refused, [&list, &discovery, &discovery, &discovery, &discovery, &list].map(Clone::clone));
 }
 
 #[tokio::test]
 async fn web_pages_are_not_answered() {
     let server = Server::start().await;
-    let request = server
-        .request(Method::GET, NAMESPACES)
-        .header("origin", "http://evil.example")
-        .body(Body::empty())
-        .unwrap();
-    assert_eq!(harness::answer(server.send(request).await).await.code, 403);
+    for path in [NAMESPACES, "/healthz", "/elsewhere"] {
+        let request =
+            server.request(Method::GET, path).header("origin", "http://evil.example").body(Body::empty());
+        assert_eq!(harness::answer(server.send(request.unwrap()).await).await.code, 403, "{path}");
+    }
     server.call(Method::POST, NAMESPACES, "text/plain", namespace("shop").to_string()).await.expect(415);
 }
 
@@ -164,6 +169,63 @@ async fn an_endless_body_is_cut_at_the_limit() {
     // The connection may be cut while the client still writes.
     assert!(outcome.is_err() || outcome.is_ok_and(|response| response.status() == 413));
     server.get(NAMESPACES).await.expect(200);
+}
+
+/// A home that cannot be written from its second transaction on, until it is mended.
+struct Broken(FileStore);
+
+static MENDED: AtomicBool = AtomicBool::new(false);
+
+impl Store for Broken {
+    fn span(&self) -> Span {
+        self.0.span()
+    }
+
+    fn get<'a>(&'a self, key: &'a ObjectKey) -> BoxFuture<'a, Result<Option<Object>, StoreError>> {
+        self.0.get(key)
+    }
+
+    fn list<'a>(&'a self, scope: &'a Scope, at: Option<u64>) -> BoxFuture<'a, Result<Listing, StoreError>> {
+        self.0.list(scope, at)
+    }
+
+    fn watch(&self, scope: Scope, after: u64) -> Result<Watch, StoreError> {
+        self.0.watch(scope, after)
+    }
+
+    fn write(&self, transaction: Transaction) -> BoxFuture<'_, Result<Written, StoreError>> {
+        if self.0.span().revision == 0 || MENDED.load(Ordering::SeqCst) {
+            return self.0.write(transaction);
+        }
+        let source = Arc::new(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        Box::pin(async { Err(StoreError::Thread { path: "/full/server.redb".into(), source }) })
+    }
+
+    fn compact(&self, through: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.0.compact(through)
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_answers_503_with_the_cause_and_is_read_on() {
+    let choices = Choices { between: |home| Arc::new(Broken(home)), ..Choices::default() };
+    let server = Server::start_with(choices).await;
+    let mut watch = server.watch(&format!("{NAMESPACES}?watch=1")).await;
+    assert_eq!(watch.event().await.1, "default");
+    let refused = server.post(NAMESPACES, &namespace("shop")).await.expect(503);
+    assert_eq!(
+        (refused.reason(), &refused.headers["retry-after"]),
+        ("ServiceUnavailable", &"1".parse().unwrap())
+    );
+    let message = refused.body["message"].as_str().unwrap();
+    assert!(message.contains("/full/server.redb: no storage space"), "{message}");
+    let label = json!({ "metadata": { "labels": { "a": "b" } } });
+    server.merge(&format!("{NAMESPACES}/default"), &label).await.expect(503);
+    assert_eq!(server.get(NAMESPACES).await.expect(200).names(), ["default"]);
+    server.get("/readyz").await.expect(200);
+    MENDED.store(true, Ordering::SeqCst);
+    server.post(NAMESPACES, &namespace("shop")).await.expect(201);
+    assert_eq!(watch.event().await.1, "shop");
 }
 
 /// Refuses objects named `never`, keeps those labelled so, and lets one network only have each range of addresses.

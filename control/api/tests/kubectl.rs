@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use harness::Server;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
+use harness::{NETWORKS, Server};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{ChildStdout, Command};
 
 struct Kubectl {
     config: PathBuf,
@@ -225,37 +226,49 @@ async fn kubectl_reaches_tenants_under_their_paths() {
     server.stop().await;
 }
 
+/// The next line of a command under way.
+async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
+    let next = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
+    next.expect("a line within a minute").unwrap().expect("the command goes on")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_watches() {
     let server = Server::start().await;
     let kubectl = Kubectl::new(&server, "default", "");
-    let mut watching = kubectl.command("get vnet -w -o name").spawn().unwrap();
+    let mut names = kubectl.command("get vnet -w -o name").spawn().unwrap();
     let mut table = kubectl.command("get vnet -w").spawn().unwrap();
-    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
-    let mut rows = BufReader::new(table.stdout.take().unwrap()).lines();
-    // A watch that has begun on nothing says nothing: wait until both requests are there.
-    let waiting = kubectl.feed("wait --for=create vnet/red --timeout=30s", "");
-    let made = async {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        kubectl.feed("apply -f -", NETWORK).await.ok();
-    };
-    let (waited, ()) = tokio::join!(waiting, made);
+    let mut name_lines = BufReader::new(names.stdout.take().unwrap()).lines();
+    let mut table_lines = BufReader::new(table.stdout.take().unwrap()).lines();
+    let (waited, made) = tokio::join!(kubectl.run("wait --for=create vnet/red --timeout=30s"), async {
+        kubectl.feed("apply -f -", NETWORK).await
+    });
+    made.ok();
     assert!(waited.ok().contains("condition met"));
-    kubectl.run("label vnet red a=b").await.ok();
-    let next = async || {
-        tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await.unwrap().unwrap().unwrap()
+    // Nobody knows when kubectl has begun to watch: something happens until it has seen enough.
+    let happens = async {
+        for count in 0.. {
+            let label = json!({ "metadata": { "labels": { "count": count.to_string() } } });
+            server.merge(&format!("{NETWORKS}/red"), &label).await.expect(200);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     };
-    let mut next = next;
-    for _ in 0..2 {
-        assert_eq!(next().await, "virtualnetwork.sealane.dev/red");
+    let seen = async {
+        for _ in 0..3 {
+            assert_eq!(line(&mut name_lines).await, "virtualnetwork.sealane.dev/red");
+        }
+        let heading = line(&mut table_lines).await;
+        assert!(heading.contains("NAME") && heading.contains("SUBNETS"), "{heading}");
+        for _ in 0..3 {
+            let row = line(&mut table_lines).await;
+            assert!(row.contains("red") && row.contains("10.1.0.0/16"), "{row}");
+        }
+    };
+    tokio::select! {
+        () = happens => panic!("it never ends by itself"),
+        () = seen => {}
     }
-    let heading =
-        tokio::time::timeout(Duration::from_secs(20), rows.next_line()).await.unwrap().unwrap().unwrap();
-    assert!(heading.contains("NAME") && heading.contains("SUBNETS"), "{heading}");
-    let row =
-        tokio::time::timeout(Duration::from_secs(20), rows.next_line()).await.unwrap().unwrap().unwrap();
-    assert!(row.contains("red") && row.contains("10.1.0.0/16"), "{row}");
-    watching.kill().await.unwrap();
+    names.kill().await.unwrap();
     table.kill().await.unwrap();
     server.stop().await;
 }

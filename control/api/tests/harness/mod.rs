@@ -14,7 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use store::{Cached, FileStore, Retention};
+use store::{Cached, FileStore, Retention, Store};
 use tokio::task::JoinHandle;
 
 pub(crate) struct Server {
@@ -33,6 +33,8 @@ pub(crate) struct Choices {
     pub(crate) rights: Rights,
     pub(crate) retention: Retention,
     pub(crate) extra: Router,
+    /// What is put between the file and the cache.
+    pub(crate) between: fn(FileStore) -> Arc<dyn Store>,
 }
 
 impl Default for Choices {
@@ -42,6 +44,7 @@ impl Default for Choices {
             rights: Rights::default(),
             retention: Retention::default(),
             extra: Router::new(),
+            between: |home| Arc::new(home),
         }
     }
 }
@@ -89,7 +92,7 @@ impl Server {
 
     pub(crate) async fn start_in(folder: tempfile::TempDir, choices: Choices) -> Self {
         let home = FileStore::open(&folder.path().join("server.redb"), choices.retention).unwrap();
-        let store = Arc::new(Cached::start(Arc::new(home)).await.unwrap());
+        let store = Arc::new(Cached::start((choices.between)(home)).await.unwrap());
         let audit = folder.path().join("audit.log");
         let settings = Settings {
             rights: choices.rights,
