@@ -5,17 +5,18 @@
 //!
 //! ```text
 //!     listen -> server (target, authorize, query) -> read | watch | write | remove -> store
-//!                                                                |
-//!                                     document, merge -> intent -> admission
+//!                                         |         |
+//!             document, merge -> prepare (intent) -> commit (admission)
 //! ```
 //!
-//! Promises: every request passes `authorize`; every write and whatever it refuses is noted; a body is bounded in size and depth;
-//! every refusal is a `Status` with code, reason and all that is wrong.
+//! Promises: every request for objects or discovery passes `authorize`; every write and whatever it refuses is noted; a body is
+//! bounded in size and depth; every refusal is a `Status` with code, reason and all that is wrong. Health and version are open.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access;
 mod admission;
 mod audit;
+mod commit;
 mod crowd;
 mod discovery;
 mod document;
@@ -24,6 +25,7 @@ mod listen;
 mod merge;
 mod openapi;
 mod parent;
+mod prepare;
 mod protobuf;
 mod query;
 mod read;

@@ -6,13 +6,13 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use store::{Action, Change, Expect, Object};
 
+use crate::commit::{Outcome, commit};
 use crate::document;
 use crate::parent::{self, Parent, is_ending, is_held};
 use crate::read::selects;
 use crate::server::{Answer, Api, Request};
 use crate::status::{Reason, Refusal};
 use crate::view::present;
-use crate::write::{Outcome, commit};
 
 /// The part of `DeleteOptions` (meta.k8s.io/v1) that means something here.
 #[derive(Debug, Default, PartialEq, Eq)]

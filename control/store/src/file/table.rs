@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{Event, Object, ObjectKey, Span};
 
-/// The schema that this release writes. It opens older ones as far as [`MIGRATIONS`] reach, and refuses newer ones.
+/// The schema that this release writes. It opens older ones as far as it knows the steps, and refuses newer ones.
 pub const SCHEMA: u64 = 1;
 
 /// `MIGRATIONS[i]` turns schema `SCHEMA - MIGRATIONS.len() + i` into the next. Add a step with each new schema.
