@@ -187,8 +187,9 @@ struct interval {
 
 /* Map `address_classes`, longest prefix: groups of addresses outside the fabric. */
 struct class_key {
-	__u32 length; /* 32 for the tenant and 128 for the address */
+	__u32 length; /* 32 for the tenant, 32 for the family and 128 for the address */
 	__u32 tenant;
+	__u32 family; /* 4 or 6: ::/0 means no IPv4 address, though those lie within it here */
 	struct address address;
 };
 

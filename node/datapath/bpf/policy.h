@@ -152,7 +152,12 @@ __noinline int policy_judge(struct judgement *j)
 /* The group of an address outside the fabric. */
 static __always_inline __u32 policy_class(__u32 tenant, const struct address *address, __u32 generation)
 {
-	struct class_key key = { .length = 160, .tenant = tenant, .address = *address };
+	struct class_key key = {
+		.length = 192,
+		.tenant = tenant,
+		.family = address_is_ipv4(address) ? 4 : 6,
+		.address = *address,
+	};
 	struct class_entry *entry = bpf_map_lookup_elem(&address_classes, &key);
 	__u32 group;
 

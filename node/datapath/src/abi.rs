@@ -66,7 +66,7 @@ plain! {
     Row { first: u32, count: u32 }
     RowEntry { since: u32, new: Row, old: Row }
     Interval { start: u32, decision: u32 }
-    ClassKey { length: u32, tenant: u32, address: Address }
+    ClassKey { length: u32, tenant: u32, family: u32, address: Address }
     ClassEntry { since: u32, new: u32, old: u32 }
     FlowEnd { address: Address, vni: u32, port: [u8; 2], unused: u16 }
     FlowKey { low: FlowEnd, high: FlowEnd, protocol: u32 }
@@ -121,10 +121,6 @@ impl Address {
         Ipv6Addr::from(self.octets).to_canonical()
     }
 
-    pub(crate) fn is_ipv4(self) -> bool {
-        Ipv6Addr::from(self.octets).to_ipv4_mapped().is_some()
-    }
-
     pub(crate) fn is_set(self) -> bool {
         self != Self::NONE
     }
@@ -149,7 +145,6 @@ mod tests {
         for text in ["10.1.2.3", "0.0.0.0", "255.255.255.255", "fd00::7", "::1"] {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(Address::of(address).ip(), address);
-            assert_eq!(Address::of(address).is_ipv4(), address.is_ipv4());
         }
         assert_eq!(Address::wide_length("10.0.0.0".parse().unwrap(), 8), 104);
     }

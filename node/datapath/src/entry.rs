@@ -160,8 +160,9 @@ fn route_key(vni: u32, prefix: Prefix) -> RouteKey {
 fn class_key(tenant: u32, prefix: Prefix) -> ClassKey {
     let address = prefix.address();
     ClassKey {
-        length: 32 + Address::wide_length(address, prefix.length()),
+        length: 64 + Address::wide_length(address, prefix.length()),
         tenant,
+        family: if address.is_ipv4() { 4 } else { 6 },
         address: Address::of(address),
     }
 }

@@ -86,14 +86,14 @@ impl Held {
 
     /// The value of the longest class that covers the key's range, itself apart, as `lookup` sees the slots.
     pub(crate) fn covering_class<'a>(key: &ClassKey, lookup: impl Fn(&Slot) -> Option<&'a Value>) -> u32 {
-        let shortest = if key.address.is_ipv4() { CLASS_BITS + 96 } else { CLASS_BITS };
+        let shortest = if key.family == 4 { CLASS_BITS + 96 } else { CLASS_BITS };
         for length in (shortest..key.length).rev() {
             let kept = length - CLASS_BITS;
             let octets = std::array::from_fn(|index| {
                 let bits = kept.saturating_sub(8 * index as u32).min(8);
                 key.address.octets[index] & (0xff00u16 >> bits) as u8
             });
-            let covering = ClassKey { length, tenant: key.tenant, address: crate::abi::Address { octets } };
+            let covering = ClassKey { length, address: crate::abi::Address { octets }, ..*key };
             if let Some(Value::Class(group)) = lookup(&Slot::Class(covering)) {
                 return *group;
             }
@@ -251,5 +251,5 @@ fn want(wanted: &mut Wanted, records: &[Record], (ipv4, ipv6): (bool, bool)) -> 
 pub(crate) const NO_SETS: RuleSets = RuleSets { ingress: ABSENT, egress: ABSENT };
 /// A row that is not there.
 pub(crate) const NO_ROW: Row = Row { first: ABSENT, count: 0 };
-/// The tenant's bits before the address in a class key's length.
-const CLASS_BITS: u32 = 32;
+/// The tenant's and the family's bits before the address in a class key's length.
+const CLASS_BITS: u32 = 64;

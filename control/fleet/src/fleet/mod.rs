@@ -180,9 +180,7 @@ impl Fleet {
     /// Works out what follows from everything that came since the last time.
     pub(crate) fn settle(&mut self) {
         let touched = self.stage.apply(std::mem::take(&mut self.changes), self.now);
-        for (name, policy) in std::mem::take(&mut self.policies) {
-            self.stage.apply_policy(name, policy, self.now);
-        }
+        self.stage.apply_policies(std::mem::take(&mut self.policies), self.now);
         for (node, hello) in std::mem::take(&mut self.joining) {
             self.stage.connect(node, &hello, self.now);
         }

@@ -53,18 +53,37 @@ impl Node {
         node
     }
 
+    /// As [`Self::join`]; `None`: the server is not there, or goes.
+    pub async fn try_join(address: &stream::Address, name: &str) -> Option<Self> {
+        let digits = name.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));
+        let underlay = vec![IpAddr::from([100, 64, (digits >> 8) as u8, digits as u8])];
+        let held = Held { name: name.to_owned(), underlay, ..Held::default() };
+        let node = Self::try_connect(address, Arc::new(Mutex::new(held)), Duration::ZERO).await?;
+        while node.look(|held| held.number.is_none()) {
+            if node.is_over() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Some(node)
+    }
+
     /// Connects with what is held already.
     pub async fn connect(address: &stream::Address, held: Arc<Mutex<Held>>, delay: Duration) -> Self {
-        let link = stream::connect(address).await.unwrap();
+        Self::try_connect(address, held, delay).await.unwrap()
+    }
+
+    async fn try_connect(address: &stream::Address, held: Arc<Mutex<Held>>, delay: Duration) -> Option<Self> {
+        let link = stream::connect(address).await.ok()?;
         let hello = {
             let mut held = held.lock().unwrap();
             held.deltas = 0;
             held.number = None;
             held.hello()
         };
-        link.outgoing.send(NodeMessage::Hello(hello)).await.unwrap();
+        link.outgoing.send(NodeMessage::Hello(hello)).await.ok()?;
         let task = tokio::spawn(serve(Arc::clone(&held), link.outgoing.clone(), link.incoming, delay));
-        Self { held, outgoing: link.outgoing, task: Arc::new(task), delay }
+        Some(Self { held, outgoing: link.outgoing, task: Arc::new(task), delay })
     }
 
     /// The connection breaks.
@@ -117,6 +136,28 @@ impl Node {
         })
         .await;
         report.addresses[0]
+    }
+
+    /// Begins an attach and leaves it at that: the block is asked for, and the endpoint reported once it is there.
+    pub async fn start_attach(&self, name: &str, labels: &[(&str, &str)]) {
+        let want = Want {
+            id: 1,
+            tenant: "default".into(),
+            namespace: "default".into(),
+            network: None,
+            addresses: Vec::new(),
+            endpoint: self.look(|held| held.name.clone()),
+            uid: self.look(|held| format!("{}/{name}", held.name)),
+        };
+        self.outgoing.send(NodeMessage::Want(want)).await.ok();
+        for _ in 0..100 {
+            if self.look(|held| held.answers.contains_key(&1)) {
+                let report = self.held.lock().unwrap().attach(name, labels);
+                self.outgoing.send(NodeMessage::Attached(report)).await.ok();
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     pub async fn detach(&self, name: &str) {

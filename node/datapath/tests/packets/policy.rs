@@ -196,6 +196,29 @@ fn icmp_is_judged_as_port_zero() {
 }
 
 #[test]
+fn an_ipv6_class_means_no_ipv4_address_however_wide_it_is() {
+    on_ground(|ground| {
+        let (everything, tenant) = (Group(400), TENANT);
+        let mut outside = group(TENANT, everything, 0, 0);
+        if let Record::Group(group) = &mut outside {
+            group.members = Members::Addresses;
+        }
+        let class = AddressClass { tenant, prefix: "::/0".parse().unwrap(), group: everything };
+        ground.apply(&[
+            outside,
+            Record::AddressClass(class),
+            row(1, Peer::Group(everything), &[(0, 0, Verdict::Allow, 8)]),
+            row(1, Peer::Others, &[(0, 0, Verdict::Deny, 9)]),
+            group(TENANT, GROUP_A, 0, 1),
+        ]);
+        let [ipv4, ipv6] =
+            families().map(|family| a_to(Ends::new(family.a, 1, family.world, 443), b""));
+        assert_eq!(ground.a_sends(&ipv6).action, REDIRECT, "{}", ground.story());
+        ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&ipv4));
+    });
+}
+
+#[test]
 fn an_outside_address_has_the_group_of_its_longest_class() {
     on_ground(|ground| {
         let class = |prefix: &str, number| {

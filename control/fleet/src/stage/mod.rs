@@ -6,8 +6,9 @@
 //! ```text
 //!   anything but policy      makers ──> movers ──> leftovers          one parcel; ──> is a barrier
 //!   a policy                 refine: the groups cut by old and new policies alike, a parcel as above
-//!                            flip:   the rules, in one generation on each node
+//!                            flip: the rules, in one generation on each node
 //!                            coarsen: the groups cut by the new policies alone, a parcel as above
+//!                            (while groups are cut anew, endpoints that come or change wait for their groups)
 //! ```
 //!
 //! Promises:
@@ -16,6 +17,9 @@
 //! - A barrier waits for nodes that are connected, and for a bounded time; who missed one is not waited for again until it is
 //!   level. A node that has not heard of a number fails closed.
 //! - A later change overtakes what an earlier one still holds back about the same record.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -45,6 +49,8 @@ pub(crate) struct Stage {
     /// Which parcel will say next what a node should hold for a key.
     held_back: BTreeMap<(NodeId, Key), ParcelId>,
     turns: BTreeMap<TenantId, Turn>,
+    /// Endpoints and namespaces that wait for a turn's step, in order.
+    held: BTreeMap<TenantId, Vec<Change>>,
     /// The policies that every node concerned has, and those that are on their way.
     flipped: Vec<(PolicyName, Touched)>,
 }
@@ -77,9 +83,21 @@ struct Turn {
 enum Phase {
     #[default]
     Idle,
+    /// Parcels of the tenant that began before are awaited.
+    Clearing(ParcelId),
     Refining(ParcelId),
     Flipping(ParcelId),
+    /// The same as clearing, before the groups are cut anew.
+    Settling(ParcelId),
     Coarsening(ParcelId),
+}
+
+impl Phase {
+    /// Whether endpoints wait before they are given groups: a group that is made while the others are being cut anew would have
+    /// no rows for those that senders still use.
+    fn holds(self) -> bool {
+        !matches!(self, Self::Idle | Self::Flipping(_))
+    }
 }
 
 impl Stage {
@@ -96,6 +114,7 @@ impl Stage {
             next_parcel: 0,
             held_back: BTreeMap::new(),
             turns: BTreeMap::new(),
+            held: BTreeMap::new(),
             flipped: Vec::new(),
         }
     }
@@ -115,6 +134,7 @@ impl Stage {
 
     /// Takes in changes of anything but policies. Says which nodes were told something at once, and when.
     pub(crate) fn apply(&mut self, changes: Vec<Change>, now: Millis) -> Touched {
+        let changes: Vec<Change> = changes.into_iter().filter_map(|change| self.hold(change)).collect();
         if changes.is_empty() {
             return Touched::new();
         }
@@ -123,9 +143,31 @@ impl Stage {
         touched
     }
 
-    /// Takes in a change of a policy; `None`: it is gone.
-    pub(crate) fn apply_policy(&mut self, name: PolicyName, policy: Option<NetworkPolicy>, now: Millis) {
-        self.turns.entry(name.0).or_default().next.insert(name, policy);
+    /// Keeps a change back while its tenant's groups are being cut anew.
+    fn hold(&mut self, change: Change) -> Option<Change> {
+        let tenant = match &change {
+            Change::PutEndpoint(endpoint) => endpoint.tenant,
+            Change::RemoveEndpoint(tenant, _)
+            | Change::PutNamespace(tenant, _)
+            | Change::RemoveNamespace(tenant, _) => *tenant,
+            _ => return Some(change),
+        };
+        if !self.turns.get(&tenant).is_some_and(|turn| turn.phase.holds()) {
+            return Some(change);
+        }
+        self.held.entry(tenant).or_default().push(change);
+        None
+    }
+
+    /// Takes in changes of policies (`None`: it is gone). Those of a tenant that come together take effect together.
+    pub(crate) fn apply_policies(
+        &mut self,
+        changes: impl IntoIterator<Item = (PolicyName, Option<NetworkPolicy>)>,
+        now: Millis,
+    ) {
+        for (name, policy) in changes {
+            self.turns.entry(name.0).or_default().next.insert(name, policy);
+        }
         self.advance(now);
     }
 
@@ -386,7 +428,8 @@ impl Stage {
         self.parcels.range(..=parcel).any(|(_, parcel)| parcel.tenants.contains(&tenant))
     }
 
-    /// Tells what the tenant's parcels still hold back: new rules know nothing of groups that are only left over.
+    /// Tells what the tenant's parcels still hold back (nodes that joined its networks meanwhile): new rules know nothing of what
+    /// is only left over.
     fn hurry(&mut self, tenant: TenantId) {
         let concerned = |(_, parcel): &(&ParcelId, &Parcel)| parcel.tenants.contains(&tenant);
         let hurried: Vec<ParcelId> = self.parcels.iter().filter(concerned).map(|(id, _)| *id).collect();
@@ -402,23 +445,30 @@ impl Stage {
     fn advance_turn(&mut self, tenant: TenantId, now: Millis) -> bool {
         let phase = self.turns.get(&tenant).map_or(Phase::Idle, |turn| turn.phase);
         match phase {
-            Phase::Idle => self.refine(tenant, now),
-            Phase::Refining(parcel) if !self.is_moving(tenant, parcel) => self.flip(tenant, now),
-            Phase::Flipping(parcel) if !self.parcels.contains_key(&parcel) => self.coarsen(tenant, now),
-            Phase::Coarsening(parcel) if !self.parcels.contains_key(&parcel) => {
-                self.enter(tenant, Phase::Idle)
+            Phase::Idle => self.begin(tenant),
+            Phase::Clearing(last) if !self.is_moving(tenant, last) => self.refine(tenant, now),
+            Phase::Refining(last) if !self.is_moving(tenant, last) => self.flip(tenant, now),
+            Phase::Flipping(parcel) if !self.parcels.contains_key(&parcel) => {
+                self.enter(tenant, Phase::Settling(self.next_parcel), now)
             }
-            Phase::Refining(_) | Phase::Flipping(_) | Phase::Coarsening(_) => false,
+            Phase::Settling(last) if !self.is_moving(tenant, last) => self.coarsen(tenant, now),
+            Phase::Coarsening(last) if !self.is_moving(tenant, last) => self.enter(tenant, Phase::Idle, now),
+            _ => false,
         }
     }
 
-    fn enter(&mut self, tenant: TenantId, phase: Phase) -> bool {
+    fn enter(&mut self, tenant: TenantId, phase: Phase, now: Millis) -> bool {
         self.turns.entry(tenant).or_default().phase = phase;
+        if !phase.holds()
+            && let Some(changes) = self.held.remove(&tenant)
+        {
+            self.move_over(changes, now);
+        }
         true
     }
 
-    /// Cuts the groups by the old policies and the new ones; what each group may do stays.
-    fn refine(&mut self, tenant: TenantId, now: Millis) -> bool {
+    /// A turn begins, if there is anything to change.
+    fn begin(&mut self, tenant: TenantId) -> bool {
         let Some(turn) = self.turns.get_mut(&tenant) else { return false };
         let policies = &self.policies;
         turn.changes = std::mem::take(&mut turn.next);
@@ -427,6 +477,13 @@ impl Stage {
             self.turns.remove(&tenant);
             return false;
         }
+        turn.phase = Phase::Clearing(self.next_parcel);
+        true
+    }
+
+    /// Cuts the groups by the old policies and the new ones; what each group may do stays.
+    fn refine(&mut self, tenant: TenantId, now: Millis) -> bool {
+        let Some(turn) = self.turns.get(&tenant) else { return false };
         let mut universe = Universe::default();
         for (name, policy) in &turn.changes {
             self.policies.get(name).into_iter().chain(policy).for_each(|policy| {
@@ -435,12 +492,10 @@ impl Stage {
         }
         let parcel = self.next_parcel;
         self.move_over(vec![Change::Keep(tenant, universe)], now);
-        self.enter(tenant, Phase::Refining(parcel))
+        self.enter(tenant, Phase::Refining(parcel), now)
     }
 
     /// Changes the rules, with every group in place.
-    ///
-    /// Parcels that began meanwhile do not hold it up: a stream of new containers must not withhold a policy.
     fn flip(&mut self, tenant: TenantId, now: Millis) -> bool {
         self.hurry(tenant);
         let Some(turn) = self.turns.get_mut(&tenant) else { return false };
@@ -471,14 +526,14 @@ impl Stage {
                 None => _ = self.policies.remove(&name),
             }
         }
-        self.enter(tenant, Phase::Flipping(id))
+        self.enter(tenant, Phase::Flipping(id), now)
     }
 
     /// Cuts the groups by the new policies alone.
     fn coarsen(&mut self, tenant: TenantId, now: Millis) -> bool {
         let parcel = self.next_parcel;
         self.move_over(vec![Change::Keep(tenant, Universe::default())], now);
-        self.enter(tenant, Phase::Coarsening(parcel))
+        self.enter(tenant, Phase::Coarsening(parcel), now)
     }
 }
 
