@@ -56,6 +56,8 @@ struct config {
 	__u32 events_per_second; /* for each CPU */
 	__u16 nat_first; /* host order, both ends included */
 	__u16 nat_last;
+	__be16 overlay_port; /* UDP */
+	__u16 unused;
 	__u8 gateway_mac[6]; /* every gateway's */
 	__u8 leg_host_mac[6];
 };

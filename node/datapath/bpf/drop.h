@@ -37,5 +37,6 @@ enum drop_number { DROP_REASONS(DROP_REASON_ENTRY) };
 #define DROP_PORT_UNPUBLISHED DROP_NUMBER_port_unpublished
 #define DROP_ENCAPSULATION_FAILED DROP_NUMBER_encapsulation_failed
 #define DROP_TTL_EXCEEDED DROP_NUMBER_ttl_exceeded
+#define DROP_OVERLAY_FORGED DROP_NUMBER_overlay_forged
 
 #endif

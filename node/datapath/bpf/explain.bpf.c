@@ -12,10 +12,16 @@ static __always_inline void explain_groups(struct packet *p, const struct explai
 
 	if (network)
 		p->tenant = network->tenant;
+	/* As a tag on the wire: what is not given out is no group. */
 	if (request->source_group)
-		p->source_group = request->source_group;
+		p->source_group = request->source_group < 256 ? GROUP_UNKNOWN : request->source_group;
 	else if (sender)
 		p->source_group = sender->group;
+	else if (p->target == TARGET_LOCAL && !route_is_inside(p->vni, &p->inside.source)) {
+		/* A client of a published port. */
+		p->source_group = policy_class(p->tenant, &p->inside.source, p->generation);
+		p->sides = SIDE_INGRESS;
+	}
 	if (p->target == TARGET_WORLD)
 		p->destination_group = policy_class(p->tenant, &p->inside.destination, p->generation);
 	if (request->destination_group)

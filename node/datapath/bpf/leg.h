@@ -88,6 +88,18 @@ __noinline long uplink_find(struct __sk_buff *skb, struct packet *p)
 	return 0;
 }
 
+/*
+ * Whether the packet would look like one of the overlay's own. It leaves under this node's address, which other nodes trust:
+ * a container could speak in any network, for any group.
+ */
+static __always_inline int uplink_is_forged(const struct packet *p)
+{
+	struct config *settings = config_read();
+
+	return settings && p->protocol == IPPROTO_UDP && p->outside.their_port == settings->overlay_port &&
+	       bpf_map_lookup_elem(&nodes_by_address, &p->outside.theirs);
+}
+
 /* Out to the world, by a flow whose translation is in p->outside. */
 static __always_inline int uplink_send(struct __sk_buff *skb, struct packet *p)
 {
@@ -95,6 +107,8 @@ static __always_inline int uplink_send(struct __sk_buff *skb, struct packet *p)
 	int reason;
 	struct tuple want;
 
+	if (uplink_is_forged(p))
+		return packet_drop(p, DROP_OVERLAY_FORGED);
 	if (p->ttl <= 1)
 		return icmp_answer_ttl_exceeded(skb, p);
 	link = uplink_find(skb, p);

@@ -14,11 +14,6 @@ struct tunnel_group {
 	__u32 gbp;
 };
 
-static __always_inline int address_is_ipv4(const struct address *a)
-{
-	return !a->word[0] && !a->word[1] && a->word[2] == bpf_htonl(0xffff);
-}
-
 /* Bytes of the IP packet that go on the wire in one piece: a large send is cut into segments by the device. */
 static __always_inline __u32 packet_wire_length(struct __sk_buff *skb, const struct packet *p)
 {
@@ -42,9 +37,12 @@ static __always_inline int overlay_send(struct __sk_buff *skb, struct packet *p)
 		return icmp_answer_too_big(skb, p, settings->overlay_mtu);
 	if (address_is_ipv4(remote)) {
 		key.remote_ipv4 = bpf_ntohl(remote->word[3]);
+		/* Others know this node by this address. */
+		key.local_ipv4 = bpf_ntohl(settings->underlay4.word[3]);
 		flags = BPF_F_ZERO_CSUM_TX;
 	} else {
 		__builtin_memcpy(key.remote_ipv6, remote, sizeof(key.remote_ipv6));
+		__builtin_memcpy(key.local_ipv6, &settings->underlay6, sizeof(key.local_ipv6));
 		flags = BPF_F_TUNINFO_IPV6;
 	}
 	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags) || bpf_skb_set_tunnel_opt(skb, &group, sizeof(group)))

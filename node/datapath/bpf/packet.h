@@ -133,6 +133,11 @@ static __always_inline int address_equal(const struct address *a, const struct a
 	       a->word[3] == b->word[3];
 }
 
+static __always_inline int address_is_ipv4(const struct address *a)
+{
+	return !a->word[0] && !a->word[1] && a->word[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline int address_is_set(const struct address *a)
 {
 	return a->word[0] | a->word[1] | a->word[2] | a->word[3];
@@ -151,6 +156,16 @@ static __always_inline int address_is_multicast(const struct address *a, int ipv
 	__u32 first = bpf_ntohl(ipv6 ? a->word[0] : a->word[3]);
 
 	return ipv6 ? first >> 24 == 0xff : first >> 28 == 0xe || first == 0xffffffff;
+}
+
+/* Loopback and the unspecified address never leave a host (RFC 1122, 3.2.1.3; RFC 4291, 2.5). */
+static __always_inline int address_is_unroutable(const struct address *a, int ipv6)
+{
+	__u32 first = bpf_ntohl(a->word[3]) >> 24;
+
+	if (!ipv6)
+		return first == 0 || first == 127;
+	return !a->word[0] && !a->word[1] && !a->word[2] && bpf_ntohl(a->word[3]) <= 1;
 }
 
 static __always_inline int address_is_link_local(const struct address *a, int ipv6)
@@ -321,6 +336,9 @@ static __always_inline int ipv6_parse(struct __sk_buff *skb, struct packet *p, _
 		return DROP_HEADER_MALFORMED;
 	__builtin_memcpy(&p->wire.source, &ip.saddr, sizeof(p->wire.source));
 	__builtin_memcpy(&p->wire.destination, &ip.daddr, sizeof(p->wire.destination));
+	/* Here a mapped address stands for IPv4; on the wire it has no meaning. */
+	if (address_is_ipv4(&p->wire.source) || address_is_ipv4(&p->wire.destination))
+		return DROP_HEADER_MALFORMED;
 	p->ipv6 = 1;
 	p->protocol = ip.nexthdr;
 	p->ttl = ip.hop_limit;

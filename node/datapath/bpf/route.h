@@ -45,6 +45,8 @@ static __always_inline int route_outside(struct packet *p, const struct config *
 	const struct address *own = p->ipv6 ? &settings->underlay6 : &settings->underlay4;
 
 	p->destination_vni = 0;
+	if (address_is_unroutable(&p->inside.destination, p->ipv6))
+		return DROP_ROUTE_UNKNOWN;
 	if (!(p->network_flags & NETWORK_EGRESS))
 		return DROP_EGRESS_OFF;
 	if (settings->leg_host_link && address_is_set(own) && address_equal(&p->inside.destination, own)) {

@@ -45,7 +45,7 @@ plain! {
     Config {
         underlay4: Address, underlay6: Address, node: u32, overlay_link: u32, overlay_mtu: u32, leg_host_link: u32,
         leg_fabric_link: u32, uplinks: [u32; UPLINKS], timeouts: [u32; FLOW_STATES], events_per_second: u32,
-        nat_first: u16, nat_last: u16, gateway_mac: [u8; 6], leg_host_mac: [u8; 6],
+        nat_first: u16, nat_last: u16, overlay_port: [u8; 2], unused: u16, gateway_mac: [u8; 6], leg_host_mac: [u8; 6],
     }
     State { generation: u32, schema: u32, held: u64 }
     Endpoint {

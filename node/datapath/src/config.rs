@@ -21,6 +21,8 @@ pub struct Config {
     pub underlay: Vec<IpAddr>,
     /// The VXLAN device; `None`: no other nodes.
     pub overlay: Option<Overlay>,
+    /// The UDP port of the overlay. Endpoints may not send to it on a node: they would speak as this node.
+    pub overlay_port: u16,
     /// The leg to the host's stack; `None`: containers and host do not reach each other.
     pub leg: Option<Leg>,
     /// The devices to the world by ifindex, in order of preference; at most four.
@@ -209,6 +211,7 @@ impl Config {
             node,
             underlay: Vec::new(),
             overlay: None,
+            overlay_port: 4789,
             leg: None,
             uplinks: Vec::new(),
             shadow: Vec::new(),
@@ -255,6 +258,8 @@ impl Config {
             events_per_second: self.events_per_second,
             nat_first: *self.nat_ports.start(),
             nat_last: *self.nat_ports.end(),
+            overlay_port: self.overlay_port.to_be_bytes(),
+            unused: 0,
             gateway_mac: self.gateway_mac.0,
             leg_host_mac: self.leg.map_or([0; 6], |leg| leg.host_mac.0),
         })

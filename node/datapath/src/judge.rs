@@ -10,7 +10,7 @@ use crate::table;
 
 impl Datapath {
     /// What this node's programs say of a packet that would begin a flow. With a tag it is one that came over the overlay;
-    /// without, the sender's group is what this node knows.
+    /// without, the sender's group is what this node knows, or an outside address' class (a client of a published port).
     ///
     /// Errors: [`Error::Program`] if the question did not reach the program, and the kernel's refusals.
     pub fn explain(&self, packet: &Packet) -> Result<Judgement, Error> {
@@ -18,7 +18,8 @@ impl Datapath {
             source: Address::of(packet.source),
             destination: Address::of(packet.destination),
             vni: packet.vni.value(),
-            source_group: packet.tag.map_or(0, |tag| tag.0),
+            // 0 asks for what the node knows; any reserved number stands for a tag that is no group.
+            source_group: packet.tag.map_or(0, |tag| tag.0.max(1)),
             destination_group: 0,
             port: packet.port.to_be_bytes(),
             protocol: packet.protocol,

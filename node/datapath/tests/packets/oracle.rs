@@ -143,6 +143,26 @@ fn explain_names_the_way_and_leaves_no_trace() {
                 (Path::Nowhere, Some(DropReason::RouteUnknown))
             );
         }
+        for family in families() {
+            // A client of a published port is judged as its address' class, by ingress alone.
+            let question = Packet {
+                vni,
+                source: family.world,
+                destination: family.b,
+                tag: None,
+                protocol: TCP,
+                port: 80,
+            };
+            let said = ground.datapath.explain(&question).unwrap();
+            assert_eq!((said.sender, said.receiver, said.passes), (Group::WORLD, GROUP_B, true), "{said:?}");
+            assert!(said.egress.is_none() && said.ingress.is_some(), "{said:?}");
+            // A tag that is no group is refused as on the wire.
+            for tag in [Group::UNKNOWN, Group::HOST, Group::WORLD] {
+                let question = Packet { tag: Some(tag), source: family.far, ..question.clone() };
+                let said = ground.datapath.explain(&question).unwrap();
+                assert_eq!(said.reason, Some(DropReason::GroupUnknown), "{said:?}");
+            }
+        }
         assert!(ground.datapath.flows(&Default::default()).unwrap().is_empty());
         assert!(ground.datapath.drops().unwrap().is_empty());
     });

@@ -282,3 +282,36 @@ fn two_such_clients_with_one_port_are_told_apart() {
         assert_ne!(ports[0], ports[1]);
     });
 }
+
+#[test]
+fn a_container_never_speaks_the_overlays_protocol_to_a_node() {
+    on_ground(|ground| {
+        for (family, peer) in families().into_iter().zip(["192.0.2.2", "2001:db8::2"]) {
+            let peer = peer.parse().unwrap();
+            let forged = a_to(Ends::new(family.a, 20_000, peer, 4789), b"VXLAN of another tenant");
+            ground.assert_drops(DropReason::OverlayForged, |ground| ground.a_sends(&forged));
+            // Other ports of a node, and the same port elsewhere, are the world.
+            assert_eq!(ground.a_sends(&a_to(Ends::new(family.a, 20_000, peer, 4790), b"")).action, REDIRECT);
+            assert_eq!(
+                ground.a_sends(&a_to(Ends::new(family.a, 20_000, family.world, 4789), b"")).action,
+                REDIRECT
+            );
+        }
+    });
+}
+
+#[test]
+fn loopback_and_mapped_addresses_lead_nowhere() {
+    on_ground(|ground| {
+        for (family, nowhere) in families().into_iter().zip([["127.0.0.1", "0.0.0.0"], ["::1", "::"]]) {
+            for address in nowhere {
+                let frame = a_to(Ends::new(family.a, 1, address.parse().unwrap(), 80), b"");
+                ground.assert_drops(DropReason::RouteUnknown, |ground| ground.a_sends(&frame));
+            }
+        }
+        // An IPv6 packet to B's IPv4 address in its mapped form.
+        let [_, family] = families();
+        let mapped = a_to(Ends::new(family.a, 1, "::ffff:10.1.1.11".parse().unwrap(), 80), b"");
+        ground.assert_drops(DropReason::HeaderMalformed, |ground| ground.a_sends(&mapped));
+    });
+}
