@@ -1,7 +1,7 @@
 //! A server on a unix socket, nodes in memory that speak to it over a real stream, and a client of its API.
 #![allow(dead_code)]
 
-pub mod node;
+pub(crate) mod node;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// A folder with a store and a socket, and the server that runs on it.
-pub struct Server {
+pub(crate) struct Server {
     pub folder: PathBuf,
     running: Option<Running>,
     _temporary: tempfile::TempDir,
@@ -40,7 +40,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().to_owned();
         let mut server = Self { folder, running: None, _temporary: temporary };
@@ -49,12 +49,12 @@ impl Server {
     }
 
     /// A folder without a server.
-    pub fn folder() -> Self {
+    pub(crate) fn folder() -> Self {
         let temporary = tempfile::tempdir().unwrap();
         Self { folder: temporary.path().to_owned(), running: None, _temporary: temporary }
     }
 
-    pub fn config(folder: &Path) -> Config {
+    pub(crate) fn config(folder: &Path) -> Config {
         Config {
             store: folder.join("server.redb"),
             socket: Some(folder.join("server.sock")),
@@ -65,7 +65,7 @@ impl Server {
     }
 
     /// Starts the server on what the folder holds.
-    pub async fn again(&mut self) {
+    pub(crate) async fn again(&mut self) {
         let (stop, stopped) = oneshot::channel();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -77,14 +77,14 @@ impl Server {
     }
 
     /// Until the API answers.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         let api = self.api();
         eventually("the server answers", || async { api.try_request("GET", "/readyz", None).await.is_ok() })
             .await;
     }
 
     /// Stops the server in good order.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let Running { stop, task, runtime } = self.running.take().unwrap();
         stop.send(()).unwrap();
         task.await.unwrap().unwrap();
@@ -92,34 +92,34 @@ impl Server {
     }
 
     /// Ends the server's tasks where they are.
-    pub async fn cut(&mut self) {
+    pub(crate) async fn cut(&mut self) {
         let running = self.running.take().unwrap();
         tokio::task::spawn_blocking(|| running.runtime.shutdown_timeout(Duration::from_secs(5)))
             .await
             .unwrap();
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("server.sock")
     }
 
-    pub fn address(&self) -> stream::Address {
+    pub(crate) fn address(&self) -> stream::Address {
         stream::Address::Unix(self.socket())
     }
 
-    pub fn api(&self) -> Client {
+    pub(crate) fn api(&self) -> Client {
         Client { socket: self.socket() }
     }
 }
 
 /// A client of the API.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     socket: PathBuf,
 }
 
 impl Client {
-    pub async fn try_request(
+    pub(crate) async fn try_request(
         &self,
         method: &str,
         path: &str,
@@ -145,29 +145,29 @@ impl Client {
         Ok((status, bytes))
     }
 
-    pub async fn request(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(crate) async fn request(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let (status, bytes) = self.try_request(method, path, body).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, value) = self.request("GET", path, None).await;
         assert_eq!(status, 200, "GET {path}: {value}");
         value
     }
 
-    pub async fn create(&self, path: &str, body: Value) -> Value {
+    pub(crate) async fn create(&self, path: &str, body: Value) -> Value {
         let (status, value) = self.request("POST", path, Some(body)).await;
         assert!(status == 201, "POST {path}: {status} {value}");
         value
     }
 
-    pub async fn delete(&self, path: &str) {
+    pub(crate) async fn delete(&self, path: &str) {
         let (status, value) = self.request("DELETE", path, None).await;
         assert!(status == 200, "DELETE {path}: {status} {value}");
     }
 
-    pub async fn policy(&self, name: &str, spec: Value) {
+    pub(crate) async fn policy(&self, name: &str, spec: Value) {
         let path = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
         let body = json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": name }, "spec": spec,
@@ -177,7 +177,7 @@ impl Client {
 }
 
 /// A policy's spec: whom it selects and from whom it allows a port.
-pub fn allow(selected: &str, from: &str, port: u16) -> Value {
+pub(crate) fn allow(selected: &str, from: &str, port: u16) -> Value {
     json!({
         "podSelector": { "matchLabels": { "app": selected } },
         "ingress": [{
@@ -188,7 +188,7 @@ pub fn allow(selected: &str, from: &str, port: u16) -> Value {
 }
 
 /// Waits until something holds; panics with its name when it does not within ten seconds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let end = Instant::now() + Duration::from_secs(10);
     while !holds().await {
         assert!(Instant::now() < end, "it never came about that {what}");

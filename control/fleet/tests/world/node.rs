@@ -16,7 +16,7 @@ use super::eventually;
 
 /// What a node holds, and what it has heard in this session.
 #[derive(Default)]
-pub struct Held {
+pub(crate) struct Held {
     pub name: String,
     pub underlay: Vec<IpAddr>,
     pub records: BTreeMap<Key, Record>,
@@ -31,7 +31,7 @@ pub struct Held {
 
 /// A node. Cheap to clone.
 #[derive(Clone)]
-pub struct Node {
+pub(crate) struct Node {
     pub held: Arc<Mutex<Held>>,
     outgoing: mpsc::Sender<NodeMessage>,
     task: Arc<JoinHandle<()>>,
@@ -40,11 +40,11 @@ pub struct Node {
 }
 
 impl Node {
-    pub async fn join(address: &stream::Address, name: &str) -> Self {
+    pub(crate) async fn join(address: &stream::Address, name: &str) -> Self {
         Self::join_slowly(address, name, Duration::ZERO).await
     }
 
-    pub async fn join_slowly(address: &stream::Address, name: &str, delay: Duration) -> Self {
+    pub(crate) async fn join_slowly(address: &stream::Address, name: &str, delay: Duration) -> Self {
         let digit = name.bytes().map(u32::from).sum::<u32>() % 250 + 1;
         let underlay = vec![format!("192.0.2.{digit}").parse().unwrap()];
         let held = Held { name: name.to_owned(), underlay, ..Held::default() };
@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// As [`Self::join`]; `None`: the server is not there, or goes.
-    pub async fn try_join(address: &stream::Address, name: &str) -> Option<Self> {
+    pub(crate) async fn try_join(address: &stream::Address, name: &str) -> Option<Self> {
         let digits = name.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));
         let underlay = vec![IpAddr::from([100, 64, (digits >> 8) as u8, digits as u8])];
         let held = Held { name: name.to_owned(), underlay, ..Held::default() };
@@ -69,7 +69,7 @@ impl Node {
     }
 
     /// Connects with what is held already.
-    pub async fn connect(address: &stream::Address, held: Arc<Mutex<Held>>, delay: Duration) -> Self {
+    pub(crate) async fn connect(address: &stream::Address, held: Arc<Mutex<Held>>, delay: Duration) -> Self {
         Self::try_connect(address, held, delay).await.unwrap()
     }
 
@@ -87,25 +87,25 @@ impl Node {
     }
 
     /// The connection breaks.
-    pub fn leave(self) -> Arc<Mutex<Held>> {
+    pub(crate) fn leave(self) -> Arc<Mutex<Held>> {
         self.task.abort();
         self.held
     }
 
-    pub async fn come_back(&self, address: &stream::Address) -> Self {
+    pub(crate) async fn come_back(&self, address: &stream::Address) -> Self {
         self.task.abort();
         Self::connect(address, Arc::clone(&self.held), self.delay).await
     }
 
-    pub fn look<T>(&self, read: impl FnOnce(&Held) -> T) -> T {
+    pub(crate) fn look<T>(&self, read: impl FnOnce(&Held) -> T) -> T {
         read(&self.held.lock().unwrap())
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.task.is_finished()
     }
 
-    pub async fn want(&self, name: &str, address: Option<IpAddr>) -> Result<(), Refusal> {
+    pub(crate) async fn want(&self, name: &str, address: Option<IpAddr>) -> Result<(), Refusal> {
         let id = {
             let mut held = self.held.lock().unwrap();
             held.next_want += 1;
@@ -126,7 +126,7 @@ impl Node {
     }
 
     /// Wants and attaches; waits for the server's word on the endpoint.
-    pub async fn attach(&self, name: &str, labels: &[(&str, &str)]) -> IpAddr {
+    pub(crate) async fn attach(&self, name: &str, labels: &[(&str, &str)]) -> IpAddr {
         self.want(name, None).await.unwrap();
         let report = self.held.lock().unwrap().attach(name, labels);
         self.outgoing.send(NodeMessage::Attached(report.clone())).await.unwrap();
@@ -139,7 +139,7 @@ impl Node {
     }
 
     /// Begins an attach and leaves it at that: the block is asked for, and the endpoint reported once it is there.
-    pub async fn start_attach(&self, name: &str, labels: &[(&str, &str)]) {
+    pub(crate) async fn start_attach(&self, name: &str, labels: &[(&str, &str)]) {
         let want = Want {
             id: 1,
             tenant: "default".into(),
@@ -160,7 +160,7 @@ impl Node {
         }
     }
 
-    pub async fn detach(&self, name: &str) {
+    pub(crate) async fn detach(&self, name: &str) {
         let report = {
             let mut held = self.held.lock().unwrap();
             let at = held.endpoints.iter().position(|report| report.name == name).unwrap();
@@ -169,7 +169,7 @@ impl Node {
         self.outgoing.send(NodeMessage::Detached(report.tenant, report.uid)).await.unwrap();
     }
 
-    pub async fn release(&self, vni: Vni, block: Prefix) {
+    pub(crate) async fn release(&self, vni: Vni, block: Prefix) {
         self.outgoing.send(NodeMessage::Release(vni, block)).await.unwrap();
     }
 }
@@ -194,7 +194,7 @@ async fn serve(
 }
 
 impl Held {
-    pub fn hello(&self) -> Hello {
+    pub(crate) fn hello(&self) -> Hello {
         Hello {
             protocol: PROTOCOL,
             name: self.name.clone(),
@@ -267,12 +267,12 @@ impl Held {
         }
     }
 
-    pub fn judge(&self, sender: Group, receiver: Group, protocol: u8, port: u16) -> Judged {
+    pub(crate) fn judge(&self, sender: Group, receiver: Group, protocol: u8, port: u16) -> Judged {
         verdict(&self.records, Flow { tenant: TenantId(1), sender, receiver, protocol, port })
     }
 
     /// The group of an endpoint of this node.
-    pub fn group(&self, address: IpAddr) -> Group {
+    pub(crate) fn group(&self, address: IpAddr) -> Group {
         let group = |record: &Record| match record {
             Record::Endpoint(endpoint) => endpoint.groups.get(&address).copied(),
             _ => None,
@@ -280,7 +280,7 @@ impl Held {
         self.records.values().find_map(group).unwrap_or(Group::UNKNOWN)
     }
 
-    pub fn blocks(&self) -> BTreeSet<(Vni, Prefix)> {
+    pub(crate) fn blocks(&self) -> BTreeSet<(Vni, Prefix)> {
         let own = |record: &Record| match record {
             Record::Route(route) if Some(route.node) == self.number => Some((route.vni, route.prefix)),
             _ => None,
