@@ -6,14 +6,15 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockopt, socket, sockopt::SocketError,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockopt, setsockopt, socket,
+    sockopt::{ReuseAddr, SocketError},
 };
 use record::Protocol;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -29,6 +30,8 @@ pub struct Probe {
     pub protocol: Protocol,
     /// Whom.
     pub to: SocketAddr,
+    /// As whom: an address of the prober's, or a port, or both. `None`, an unspecified address and port 0 leave it to the kernel.
+    pub from: Option<SocketAddr>,
 }
 
 /// What came of a probe.
@@ -52,12 +55,17 @@ pub enum Outcome {
 impl Probe {
     /// A probe by TCP.
     pub const fn tcp(address: IpAddr, port: u16) -> Self {
-        Self { protocol: Protocol::Tcp, to: SocketAddr::new(address, port) }
+        Self { protocol: Protocol::Tcp, to: SocketAddr::new(address, port), from: None }
     }
 
     /// A probe by UDP.
     pub const fn udp(address: IpAddr, port: u16) -> Self {
-        Self { protocol: Protocol::Udp, to: SocketAddr::new(address, port) }
+        Self { protocol: Protocol::Udp, to: SocketAddr::new(address, port), from: None }
+    }
+
+    /// The same, asked as this address and port.
+    pub const fn from(self, address: SocketAddr) -> Self {
+        Self { from: Some(address), ..self }
     }
 
     /// Sends all of them from `namespace` at once and gives each at most `limit`. The outcomes are in the same order. A TCP
@@ -135,8 +143,8 @@ fn ready(flights: &[Flight], limit: Duration) -> Vec<usize> {
 impl Flight {
     fn launch(probe: &Probe) -> Self {
         let launched = match probe.protocol {
-            Protocol::Tcp => connecting(probe.to).map(Self::Connecting),
-            Protocol::Udp => asked(probe.to).map(Self::Asked),
+            Protocol::Tcp => connecting(probe).map(Self::Connecting),
+            Protocol::Udp => asked(probe).map(Self::Asked),
             Protocol::Sctp => Err(ErrorKind::Unsupported.into()),
         };
         launched.unwrap_or_else(|fault| Self::Over(Outcome::Failed(fault.kind())))
@@ -200,20 +208,31 @@ fn outcome(answer: &str) -> Outcome {
     echo::parse(answer).map_or(Outcome::Mute, |(by, seen)| Outcome::Answered { by, seen })
 }
 
-fn connecting(to: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+fn connecting(probe: &Probe) -> io::Result<OwnedFd> {
+    let family = if probe.to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let file = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
-    match connect(std::os::fd::AsRawFd::as_raw_fd(&file), &SockaddrStorage::from(to)) {
+    if let Some(from) = probe.from {
+        // The same port may ask several at once.
+        setsockopt(&file, ReuseAddr, &true)?;
+        bind(file.as_raw_fd(), &SockaddrStorage::from(from))?;
+    }
+    match connect(file.as_raw_fd(), &SockaddrStorage::from(probe.to)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(file),
         Err(fault) => Err(fault.into()),
     }
 }
 
-fn asked(to: SocketAddr) -> io::Result<UdpSocket> {
-    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-    socket.set_nonblocking(true)?;
-    socket.connect(to)?;
+fn asked(probe: &Probe) -> io::Result<UdpSocket> {
+    let v4 = probe.to.is_ipv4();
+    let any: IpAddr = if v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let file = socket(family, SockType::Datagram, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    if probe.from.is_some() {
+        setsockopt(&file, ReuseAddr, &true)?;
+    }
+    bind(file.as_raw_fd(), &SockaddrStorage::from(probe.from.unwrap_or(SocketAddr::new(any, 0))))?;
+    let socket = UdpSocket::from(file);
+    socket.connect(probe.to)?;
     socket.send(b"who?")?;
     Ok(socket)
 }

@@ -37,7 +37,7 @@ pub struct Target {
 
 impl Target {
     fn probe(&self) -> Probe {
-        Probe { protocol: self.protocol, to: SocketAddr::new(self.address, self.port) }
+        Probe { protocol: self.protocol, to: SocketAddr::new(self.address, self.port), from: None }
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod ground;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -67,6 +67,23 @@ fn every_outside_address_is_the_worlds_and_a_host_reaches_it_as_itself() {
             for outcome in outcomes {
                 let Outcome::Answered { by, seen } = &outcome else { panic!("{address}: {outcome}") };
                 assert_eq!((by.as_str(), seen.ip()), ("world", host.address(address.is_ipv4())));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_probe_is_seen_as_the_address_and_port_it_was_asked_from() {
+    apart(|| {
+        let lab = Lab::up(Options::bare(&name(), 2)).unwrap();
+        let _echo = echo(lab.node(2));
+        let namespace = lab.node(1).namespace().unwrap();
+        for ipv4 in [true, false] {
+            let from = SocketAddr::new(lab.node(1).address(ipv4), 40_000);
+            let to = lab.node(2).address(ipv4);
+            let probes = [Probe::tcp(to, 80).from(from), Probe::udp(to, 53).from(from)];
+            for outcome in Probe::send(&probes, &namespace, LIMIT).unwrap() {
+                assert_eq!(outcome, Outcome::Answered { by: "n2".to_owned(), seen: from });
             }
         }
     });
