@@ -183,3 +183,61 @@ fn family(prefix: Prefix) -> usize {
 fn within<T>(map: &BTreeMap<Prefix, T>, root: Prefix) -> impl Iterator<Item = (&Prefix, &T)> {
     map.range(root..=Prefix::host(last_address(root)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(prefix: &str, holes: &[&str]) -> Selector {
+        let except = holes.iter().map(|hole| hole.parse().unwrap()).collect();
+        Selector::Addresses { prefix: prefix.parse().unwrap(), except }
+    }
+
+    fn shown(classes: &mut Classes) -> Vec<(String, Vec<u32>)> {
+        let shown =
+            classes.redraw().into_iter().filter_map(|(prefix, class)| class.map(|class| (prefix, class)));
+        shown.map(|(prefix, class)| (prefix.to_string(), class.iter().map(|id| id.0).collect())).collect()
+    }
+
+    #[test]
+    fn a_cell_is_shown_where_it_differs_from_what_is_around_it() {
+        let mut classes = Classes::default();
+        classes.cut(SelectorId(1), &range("10.0.0.0/8", &["10.1.0.0/16"]));
+        classes.cut(SelectorId(2), &range("10.1.2.0/24", &[]));
+        // Holes that leave nothing of their range.
+        classes.cut(SelectorId(3), &range("10.2.0.0/16", &["10.2.0.0/17", "10.2.128.0/17"]));
+        let of = |prefix: &str, ids: &[u32]| (prefix.to_owned(), ids.to_vec());
+        assert_eq!(
+            shown(&mut classes),
+            [
+                of("10.0.0.0/8", &[1]),
+                of("10.1.0.0/16", &[]),
+                of("10.1.2.0/24", &[2]),
+                of("10.2.0.0/16", &[1, 3]),
+                of("10.2.0.0/17", &[1]),
+                of("10.2.128.0/17", &[1]),
+            ]
+        );
+        assert_eq!(classes.matching("10.2.3.4".parse().unwrap()), Class::from([SelectorId(1)]));
+    }
+
+    #[test]
+    fn what_is_mended_leaves_no_mark() {
+        let mut classes = Classes::default();
+        let selectors = [
+            range("10.0.0.0/8", &["10.1.0.0/16", "10.2.0.0/16"]),
+            range("10.1.0.0/16", &[]),
+            range("::/0", &["fd00::/8"]),
+        ];
+        for (id, selector) in (1..).map(SelectorId).zip(&selectors) {
+            classes.cut(id, selector);
+        }
+        classes.redraw();
+        for (id, selector) in (1..).map(SelectorId).zip(&selectors) {
+            classes.mend(id, selector);
+        }
+        assert_eq!(shown(&mut classes), []);
+        assert!(classes.marks.is_empty(), "{:?}", classes.marks);
+        assert!(classes.lengths.iter().all(BTreeMap::is_empty), "{:?}", classes.lengths);
+    }
+}
