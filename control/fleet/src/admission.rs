@@ -148,8 +148,9 @@ fn refuse_live_node(proposal: &Proposal<'_>, objects: &Cached) -> Result<Vec<Cha
     let node = objects.find(proposal.key);
     let conditions =
         node.as_ref().and_then(|node| node.value.pointer("/status/conditions")).and_then(Value::as_array);
-    let ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
-    if conditions.is_some_and(|conditions| conditions.iter().any(ready)) {
+    // A node that has just joined says nothing of itself yet.
+    let gone = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "False";
+    if !conditions.is_some_and(|conditions| conditions.iter().any(gone)) {
         return Err(Objection::Forbidden(format!(
             "the node {} is connected: stop its agent first, and purge it (sealane agent --purge), or it comes back",
             proposal.key.name()
