@@ -15,33 +15,20 @@ pub(super) fn last_applied(live: &Value) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
 
-/// The document with a note of itself, as it is sent.
+/// The document with a note of itself, as it is sent. The note is written as `kubectl` writes it (sorted, with `annotations`
+/// even if there are none, a newline at its end), so that neither finds the other's note changed.
 pub(super) fn annotated(written: &Value) -> Value {
     let mut document = written.clone();
-    if let Some(annotations) = annotations_of(&mut document) {
+    let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) else { return document };
+    let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+    if let Some(annotations) = annotations.as_object_mut() {
         annotations.remove(LAST_APPLIED);
-        if annotations.is_empty() {
-            remove_annotations(&mut document);
-        }
     }
     let note = format!("{document}\n");
-    if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
-        let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
-        if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(LAST_APPLIED.to_owned(), note.into());
-        }
+    if let Some(annotations) = document.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.insert(LAST_APPLIED.to_owned(), note.into());
     }
     document
-}
-
-fn annotations_of(document: &mut Value) -> Option<&mut Map<String, Value>> {
-    document.get_mut("metadata")?.get_mut("annotations")?.as_object_mut()
-}
-
-fn remove_annotations(document: &mut Value) {
-    if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("annotations");
-    }
 }
 
 /// The merge patch (RFC 7386) from what is there to what is written. An empty object changes nothing.
@@ -105,7 +92,8 @@ mod tests {
     fn the_note_holds_the_document_without_the_note() {
         let written = json!({"kind": "A", "metadata": {"name": "a"}});
         let once = annotated(&written);
-        assert_eq!(last_applied(&once), Some(written.clone()));
+        let note = json!({"kind": "A", "metadata": {"annotations": {}, "name": "a"}});
+        assert_eq!(last_applied(&once), Some(note));
         assert_eq!(annotated(&once), once);
     }
 }

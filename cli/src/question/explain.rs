@@ -163,7 +163,7 @@ fn end_in_words(end: &End, node: Option<&str>) -> String {
     words.push_str(&format!("; group {}: {}", end.group, end.group_is));
     if end.endpoint.is_some() {
         let selectors = if end.selectors.is_empty() { "none".to_owned() } else { end.selectors.join("; ") };
-        words.push_str(&format!(" ({selectors})"));
+        words.push_str(&format!(": {selectors}"));
     }
     printable(&words)
 }
@@ -246,8 +246,8 @@ mod tests {
         let expected = "\
 DENIED 5432/TCP: shop/web may not
   reason    policy-denied: a policy's rule, or a policy's isolation, denies it
-  from      shop/web (10.0.0.2) on n1; group 256: endpoints (app=web)
-  to        shop/db (10.0.0.2) on n2; group 257: endpoints (app=web)
+  from      shop/web (10.0.0.2) on n1; group 256: endpoints: app=web
+  to        shop/db (10.0.0.2) on n2; group 257: endpoints: app=web
   network   blue; what no policy speaks of is allowed
   egress    no policy isolates it
   ingress   denied by NetworkPolicy shop/db

@@ -1,0 +1,173 @@
+//! A lab through the whole command: containers, policy, and what the fabric says about both.
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A lab of two hosts; removed at the end, however that comes.
+struct Lab {
+    name: String,
+    server: String,
+}
+
+impl Lab {
+    fn up(suffix: &str) -> Self {
+        let name = format!("cli{}{suffix}", std::process::id());
+        // From here on it is removed, also when it does not come up.
+        let mut lab = Self { name, server: String::new() };
+        let told = lab.done(&["lab", "up", "--nodes", "2"]);
+        let address = told.split_whitespace().find(|word| word.starts_with("unix:"));
+        lab.server = address.unwrap_or_else(|| panic!("no address in {told}")).to_owned();
+        lab
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealane"));
+        for name in ["SEALANE_AGENT", "SEALANE_TENANT", "SEALANE_NAMESPACE"] {
+            command.env_remove(name);
+        }
+        command.env("SEALANE_SERVER", &self.server).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+        if self.server.is_empty() {
+            command.env_remove("SEALANE_SERVER");
+        }
+        // `--lab` is the lab's own.
+        let (first, rest) = words.split_first().unwrap();
+        command.arg(first);
+        if *first == "lab" {
+            command.args(["--lab", &self.name]);
+        }
+        command.args(rest).output().unwrap()
+    }
+
+    #[track_caller]
+    fn done(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn agent(&self, node: &str) -> String {
+        format!("/run/sealane-lab/{}/{node}/agent.sock", self.name)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let removed = self.run(&["lab", "down"]);
+        if !std::thread::panicking() {
+            assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+        }
+    }
+}
+
+const POLICY: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: web}}}]
+    ports: [{port: 5432}]
+";
+
+#[test]
+fn containers_of_a_lab_are_judged_by_policy_and_the_fabric_says_why() {
+    let lab = Lab::up("a");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.yaml");
+    std::fs::write(&file, POLICY).unwrap();
+    lab.done(&["apply", "-f", file.to_str().unwrap()]);
+    let run = |node: &str, name: &str, command: &[&str]| {
+        let label = format!("app={name}");
+        let words = ["lab", "run", node, "-n", "shop", "--name", name, "-l", &label, "-d", "--"];
+        lab.done(&[&words[..], command].concat())
+    };
+    assert!(run("n1", "web", &["sleep", "300"]).contains("default_shop_web runs as process "));
+    run("n2", "db", &["socat", "TCP-LISTEN:5432,fork,reuseaddr", "SYSTEM:echo ahoy"]);
+    run("n2", "other", &["sleep", "300"]);
+    lab.done(&["status", "--wait"]);
+
+    let endpoint: Value =
+        serde_json::from_str(&lab.done(&["get", "ep", "db", "-n", "shop", "-o", "json"])).unwrap();
+    assert_eq!(endpoint["spec"]["node"], "n2");
+    let target = format!("TCP:{}:5432", endpoint["spec"]["addresses"][0].as_str().unwrap());
+    let reaches = |name: &str| {
+        let container = format!("shop/{name}");
+        lab.run(&["lab", "exec", &container, "--", "timeout", "2", "socat", "-", &target])
+    };
+    let told = lab.done(&["explain", "shop/web", "shop/db:5432"]);
+    assert!(told.starts_with("ALLOWED 5432/TCP"), "{told}");
+    assert!(told.contains("datapath  n2: it passes") && told.contains("over the overlay to n2"), "{told}");
+    assert_eq!(String::from_utf8_lossy(&reaches("web").stdout), "ahoy\n");
+    let told = lab.done(&["explain", "other", "db:5432", "-n", "shop"]);
+    assert!(told.starts_with("DENIED 5432/TCP") && told.contains("NetworkPolicy shop/db"), "{told}");
+    assert!(
+        told.contains("datapath  n2: it is dropped (policy-denied)") && !told.contains("\n  fault"),
+        "{told}"
+    );
+    assert_eq!(lab.run(&["explain", "other", "db:5432", "-n", "shop", "--check"]).status.code(), Some(1));
+    assert_eq!(reaches("other").status.code(), Some(124));
+
+    let flows = lab.done(&["flows", "--node", "n2"]);
+    assert!(flows.contains("shop/db:5432") && flows.contains("NetworkPolicy shop/db"), "{flows}");
+    let here = lab.done(&["flows", "--here", "--agent", &lab.agent("n2")]);
+    assert!(here.contains(":5432") && here.contains("VNI"), "{here}");
+    let drops = lab.done(&["drops"]);
+    assert!(
+        drops.lines().any(|line| line.contains("policy-denied") && line.contains("NetworkPolicy shop/db")),
+        "{drops}"
+    );
+    assert!(lab.done(&["drops", "--samples"]).contains("shop/db:5432"));
+    let status = lab.done(&["status", "--here", "--agent", &lab.agent("n2")]);
+    assert!(status.contains("with 2 attachments") && status.contains("shop/other"), "{status}");
+    let shown = lab.done(&["lab", "show"]);
+    assert!(shown.contains("default_shop_db default_shop_other"), "{shown}");
+}
+
+#[test]
+fn what_runs_in_a_lab_ends_with_its_own_code_and_kubectl_and_sealane_share_objects() {
+    let lab = Lab::up("b");
+    let output = lab.run(&["lab", "run", "n1", "--name", "brief", "--", "sh", "-c", "hostname; exit 7"]);
+    assert_eq!(
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()),
+        (Some(7), "brief\n")
+    );
+    assert_eq!(lab.done(&["get", "ep", "-A", "-o", "name"]), "");
+    assert_eq!(lab.run(&["lab", "host", "n2", "--", "sh", "-c", "exit 3"]).status.code(), Some(3));
+    let unknown = lab.run(&["lab", "run", "n9", "--name", "a", "--", "true"]);
+    let told = String::from_utf8_lossy(&unknown.stderr);
+    assert!(unknown.status.code() == Some(1) && told.contains("n1, n2"), "{told}");
+    let refused = lab.run(&["lab", "run", "n1", "--name", "a", "--network", "nosuch", "--", "true"]);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && told.contains("nosuch"), "{told}");
+    assert!(lab.done(&["lab", "kubeconfig"]).contains("server: http://127.0.0.1:"));
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("lab.conf");
+    std::fs::write(&config, lab.done(&["lab", "kubeconfig"])).unwrap();
+    let write = |labels: &str| {
+        let path = folder.path().join("shop.yaml");
+        let text =
+            format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, labels: {{{labels}}}}}\n");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let kubectl = |file: &str| {
+        let mut command = Command::new("kubectl");
+        command.arg("--kubeconfig").arg(&config).args(["--cache-dir", folder.path().to_str().unwrap()]);
+        let output = command.args(["apply", "-f", file]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(kubectl(&write("a: one, b: two")), "namespace/shop created\n");
+    let file = write("a: one");
+    assert_eq!(lab.done(&["apply", "-f", &file]), "namespace/shop configured\n");
+    assert!(!lab.done(&["get", "ns", "shop", "-o", "yaml"]).contains("b: two"));
+    assert_eq!(kubectl(&file), "namespace/shop unchanged\n");
+    assert_eq!(lab.done(&["apply", "-f", &file]), "namespace/shop unchanged\n");
+}
