@@ -8,6 +8,7 @@ use record::{Direction, DropReason, Group, RuleId, Vni};
 
 use crate::Datapath;
 use crate::abi::{self, DropKey, Event};
+use crate::entry::Slot;
 use crate::error::Error;
 use crate::flow::{self, MILLISECOND};
 use crate::table;
@@ -51,32 +52,29 @@ impl Datapath {
         Ok(rates.iter().flat_map(|(_, rates)| rates).map(|rate| rate.lost).sum())
     }
 
-    /// How full each map is that can fill up.
+    /// How full each map is that can fill up. What records put there is counted from what is held; the rest is read.
     pub fn fill(&self) -> Result<Vec<MapFill>, Error> {
         let tables = &self.loaded.tables;
+        let held = |of: fn(&Slot) -> bool| self.held.entries.keys().filter(|slot| of(slot)).count() as u64;
         let intervals = u64::from(tables.intervals.capacity() - self.held.slices.unused());
         let used = [
+            ("endpoints_by_link", self.attached.len() as u64, tables.endpoints_by_link.capacity()),
+            ("networks", held(|slot| matches!(slot, Slot::Network(_))), tables.networks.capacity()),
+            ("routes", self.held.routes.len() as u64, tables.routes.capacity()),
+            ("nodes", held(|slot| matches!(slot, Slot::Node(_))), tables.nodes.capacity()),
+            ("members", held(|slot| matches!(slot, Slot::Member(_))), tables.members.capacity()),
+            ("groups", held(|slot| matches!(slot, Slot::Group(_))), tables.groups.capacity()),
+            ("rows", held(|slot| matches!(slot, Slot::Row(_))), tables.rows.capacity()),
+            ("intervals", intervals, tables.intervals.capacity()),
             (
-                tables.endpoints_by_link.name(),
-                tables.endpoints_by_link.count()?,
-                tables.endpoints_by_link.capacity(),
-            ),
-            (tables.networks.name(), tables.networks.count()?, tables.networks.capacity()),
-            (tables.routes.name(), tables.routes.count()?, tables.routes.capacity()),
-            (tables.nodes.name(), tables.nodes.count()?, tables.nodes.capacity()),
-            (tables.members.name(), tables.members.count()?, tables.members.capacity()),
-            (tables.groups.name(), tables.groups.count()?, tables.groups.capacity()),
-            (tables.rows.name(), tables.rows.count()?, tables.rows.capacity()),
-            (tables.intervals.name(), intervals, tables.intervals.capacity()),
-            (
-                tables.address_classes.name(),
-                tables.address_classes.count()?,
+                "address_classes",
+                held(|slot| matches!(slot, Slot::Class(_))),
                 tables.address_classes.capacity(),
             ),
-            (tables.flows.name(), tables.flows.count()?, tables.flows.capacity()),
-            (tables.translations.name(), tables.translations.count()?, tables.translations.capacity()),
-            (tables.published.name(), tables.published.count()?, tables.published.capacity()),
-            (tables.fragments.name(), tables.fragments.count()?, tables.fragments.capacity()),
+            ("flows", tables.flows.count()?, tables.flows.capacity()),
+            ("translations", tables.translations.count()?, tables.translations.capacity()),
+            ("published", tables.published.count()?, tables.published.capacity()),
+            ("fragments", tables.fragments.count()?, tables.fragments.capacity()),
         ];
         let fill = |(map, used, capacity): (&str, u64, u32)| MapFill {
             map: map.to_owned(),

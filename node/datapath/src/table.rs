@@ -57,10 +57,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(Self { name, fd, capacity: info.max_entries, kind: PhantomData })
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
     pub(crate) fn capacity(&self) -> u32 {
         self.capacity
     }
