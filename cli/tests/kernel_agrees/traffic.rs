@@ -65,8 +65,7 @@ pub(crate) fn cases(ground: &mut Ground, before: &World, after: &World) -> Vec<C
     let ports = fabric::ports(&[before, after]);
     let packets = fabric::packets(before, &ports);
     let ways: Vec<_> = packets.iter().filter_map(|packet| Some((packet, way(packet)?))).collect();
-    let step = (1..).step_by(2).find(|step| ways.len() / step <= PACKETS_OF_A_ROUND);
-    let chosen = ways.into_iter().step_by(step.unwrap_or(1)).zip(0u16..);
+    let chosen = fabric::some(ways, PACKETS_OF_A_ROUND).zip(0u16..);
     let case = |((packet, way), number): ((&Packet<'_>, Way), u16)| Case {
         from: Name::of(&packet.from),
         to: Name::of(&packet.to),
@@ -316,8 +315,8 @@ impl Round<'_> {
         let case = known.case;
         let tag = match (case.way, &case.from) {
             (Way::Overlay, Name::Pod(pod, address)) => Some(node_of(self.ground, pod).1.group(pod, *address)),
-            (Way::Published(_), _) if self.settled => Some(sender),
-            (Way::Published(_) | Way::FromHost, _) => return Ok(()),
+            // The node's own stack has no address inside to ask by.
+            (Way::FromHost, _) => return Ok(()),
             _ => None,
         };
         let judge = case.to.pod().or(case.from.pod()).expect("one end is a pod");

@@ -3,11 +3,13 @@
 //! Promises: documents reach the compiler by the way that people's do, through `intent`; nothing of the policies is read here
 //! but the numbers of ports that make good questions.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use compile::{Change, Compiler, Endpoint, Judged, Tables};
+use compile::{Change, Compiler, Endpoint, Judged, Tables, Universe};
 use intent::{Kind, Parsed, UnknownFields, admit, parse};
 use record::record::{Network, Node, Route, Subnet};
 use record::{Group, Key, NamedPort, NodeId, Prefix, Protocol, Record, RuleId, TenantId, Verdict, Vni};
@@ -67,6 +69,16 @@ pub(crate) fn policy_changes(before: &World, after: &World) -> Vec<Change> {
 fn policy(document: &Value) -> Change {
     let Parsed::NetworkPolicy(policy) = meaning(Kind::NetworkPolicy, document) else { unreachable!() };
     Change::PutPolicy(TENANT, policy)
+}
+
+/// What the policies of a world cut its groups by.
+pub(crate) fn universe(world: &World) -> Universe {
+    let mut universe = Universe::default();
+    for document in &world.policies {
+        let Parsed::NetworkPolicy(policy) = meaning(Kind::NetworkPolicy, document) else { unreachable!() };
+        universe.extend(Universe::of(&policy));
+    }
+    universe
 }
 
 /// What a document means; the canonical form that the store keeps means the same.
@@ -169,6 +181,15 @@ pub(crate) fn packets<'a>(world: &'a World, ports: &BTreeSet<(u8, u16)>) -> Vec<
     packets.collect()
 }
 
+/// About `most` of the items, spread evenly and in step with nothing (multiples of the golden ratio); all of them, if they are few.
+pub(crate) fn some<T>(items: Vec<T>, most: usize) -> impl Iterator<Item = T> {
+    let share = most as f64 / items.len().max(1) as f64 * f64::from(u32::MAX);
+    let numbered = items.into_iter().zip(0u32..);
+    numbered
+        .filter(move |(_, place)| f64::from(place.wrapping_mul(2_654_435_769)) <= share)
+        .map(|(item, _)| item)
+}
+
 /// The group of an end, as the fabric numbers it.
 pub(crate) fn group(compiler: &Compiler, end: &End<'_>) -> Group {
     match end {
@@ -239,7 +260,7 @@ pub(crate) fn rule_does(
         }
 }
 
-/// An end's address, in the family of the other end where it has none of its own.
+/// An end's address; the node that a pod runs on has none here.
 pub(crate) fn address(end: &End<'_>) -> Option<IpAddr> {
     match end {
         End::Pod(_, address) | End::Outside(address) => Some(*address),
@@ -247,6 +268,6 @@ pub(crate) fn address(end: &End<'_>) -> Option<IpAddr> {
     }
 }
 
-const ICMP: u8 = 1;
-const GRE: u8 = 47;
-const ICMPV6: u8 = 58;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const GRE: u8 = 47;
+pub(crate) const ICMPV6: u8 = 58;
