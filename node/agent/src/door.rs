@@ -137,14 +137,23 @@ async fn converse(node: &Arc<Node>, mut stream: UnixStream) {
             "send one line of JSON that ends with a newline",
         )),
     };
-    let mut answer = serde_json::to_vec(&reply).expect("a reply is plain data with text keys");
-    answer.push(b'\n');
+    let mut answer = line_of(&reply);
+    if answer.len() > MAX_LINE {
+        let message = format!("the answer is longer than {MAX_LINE} bytes");
+        answer = line_of(&Reply::Refused(invalid(message, "ask for less: filter, or set a limit")));
+    }
     // A client that has gone does not want the answer.
     let _ = timeout(LINE_PATIENCE, writer.write_all(&answer)).await;
     let _ = writer.shutdown().await;
     // What was sent beyond the line must be taken: closing over it would reset the connection and with it the answer.
     let mut beyond = reader.take(LONGEST_REST);
     let _ = timeout(REST_PATIENCE, tokio::io::copy(&mut beyond, &mut tokio::io::sink())).await;
+}
+
+fn line_of(reply: &Reply) -> Vec<u8> {
+    let mut line = serde_json::to_vec(reply).expect("a reply is plain data with text keys");
+    line.push(b'\n');
+    line
 }
 
 /// `None`: the client went without a word.

@@ -64,7 +64,7 @@ impl Node {
                 Err(error) => (chain(&error), Duration::ZERO),
             };
             attempt = if lasted > SETTLED { 0 } else { attempt + 1 };
-            if outcome != told {
+            if outcome != told || lasted > Duration::ZERO {
                 warn!(server = %self.config.server, reason = outcome, "no session with the server; what is held stays in force");
                 told = outcome;
             }

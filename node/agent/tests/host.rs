@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::post;
 use datapath::link::Namespace;
-use record::delta::{Ack, Delta, NodeMessage, ServerMessage};
+use record::delta::{Ack, Delta, Hello, NodeMessage, ServerMessage};
 use record::door::{Attach, Attached, Detach, Door, Publish, Reply, Request};
 use record::inspect::{Answer, Question};
 use record::record::*;
@@ -108,6 +108,16 @@ async fn on_the_host() {
     let warm = host.time_of_attaches();
     assert!(warm < Duration::from_millis(250), "a warm attach took {warm:?}");
 
+    // The server is back: it is told what is held and who is attached, and sends nothing that is held.
+    let mut server = Server::start(&host);
+    let (session, hello) = server.greet().await;
+    assert_eq!((hello.generation, hello.held.len()), (Generation(3), world().len() + 2));
+    let names: BTreeSet<&str> = hello.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["db", "late", "web"]));
+    host.wait_until("the session counts", || host.metrics().contains("sealane_agent_server_connected 1"));
+    assert!(host.metrics().contains("sealane_agent_attachments 3"), "{}", host.metrics());
+    drop((session, server));
+
     // A container that ends is released; a stopped agent leaves the rest alone; purged, nothing is left.
     drop(late);
     host.wait_until("the ended container is released", || host.list().len() == 2);
@@ -148,7 +158,7 @@ impl Host {
         nix::mount::mount(Some("bpf"), &bpf, Some("bpf"), nix::mount::MsFlags::empty(), None::<&str>)
             .unwrap();
         let toml = format!(
-            "node = \"n1\"\nserver = {:?}\nstate_dir = {:?}\nsocket = {:?}\npin_dir = {:?}\n",
+            "node = \"n1\"\nserver = {:?}\nstate_dir = {:?}\nsocket = {:?}\npin_dir = {:?}\n[metrics]\nlisten = \"127.0.0.1:7381\"\n",
             host.path("server.sock"),
             host.path("state"),
             host.path("agent.sock"),
@@ -201,6 +211,15 @@ impl Host {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect("127.0.0.1:7381").unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
     }
 
     /// The shortest of some attaches, door to door.
@@ -356,6 +375,8 @@ struct Server {
 
 impl Server {
     fn start(host: &Host) -> Self {
+        // The one before has left its file.
+        let _ = std::fs::remove_file(host.path("server.sock"));
         let listener = tokio::net::UnixListener::bind(host.path("server.sock")).unwrap();
         let (opened, calls) = mpsc::channel(8);
         let answer = move |request: axum::extract::Request| {
@@ -376,6 +397,10 @@ impl Server {
 
     /// The node that calls, welcomed.
     async fn meet(&mut self) -> Session {
+        self.greet().await.0
+    }
+
+    async fn greet(&mut self) -> (Session, Hello) {
         let (from_node, to_node) =
             timeout(Duration::from_secs(10), self.calls.recv()).await.unwrap().unwrap();
         let mut session = Session { from_node, to_node };
@@ -383,7 +408,7 @@ impl Server {
         assert_eq!((hello.name.as_str(), hello.mtu), ("n1", 1500));
         assert_eq!(hello.underlay, ["192.0.2.10".parse::<IpAddr>().unwrap()]);
         session.to_node.send(ServerMessage::Welcome(NodeId(1))).await.unwrap();
-        session
+        (session, hello)
     }
 }
 

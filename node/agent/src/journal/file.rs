@@ -1,5 +1,6 @@
 //! The journal's file: its tables, its schema, its encoding.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +21,11 @@ pub(super) struct File {
 impl File {
     pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
+            // What is held tells of every tenant: it is the agent's own.
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
                 .map_err(|source| JournalError::Folder { path: path.to_owned(), source: Arc::new(source) })?;
         }
         let mut file = Self { path: path.to_owned(), database: None };

@@ -72,6 +72,7 @@ impl Ledger {
         } else {
             self.fixed_addresses(request, &network)?
         };
+        refuse_lonely_ports(request, &addresses)?;
         let first = addresses.first().map(|assigned| assigned.address);
         let mac = request.mac.or_else(|| first.map(|address| (facts.mac)(network.vni, address)));
         let attachment = Attachment {
@@ -202,6 +203,20 @@ impl Ledger {
         }
         Ok(addresses)
     }
+}
+
+/// Refuses a port published at an address of a family that the endpoint does not have.
+fn refuse_lonely_ports(request: &Attach, addresses: &[Assigned]) -> Result<(), Stop> {
+    let lonely = request.publish.iter().find(|publish| {
+        let same_family = |own: &Assigned, given: IpAddr| own.address.is_ipv4() == given.is_ipv4();
+        publish.address.is_some_and(|given| !addresses.iter().any(|own| same_family(own, given)))
+    });
+    lonely.map_or(Ok(()), |publish| {
+        let message =
+            format!("port {} leads to an endpoint without an address of that family", published(publish));
+        let remedy = "publish it at an address of a family that the network has";
+        Err(Stop::Refused(refusal(RefusalCode::Invalid, message, remedy)))
+    })
 }
 
 /// Refuses what the door's settings do not allow.

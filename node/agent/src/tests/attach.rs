@@ -137,6 +137,22 @@ async fn names_and_published_ports_belong_to_one_container() {
 }
 
 #[tokio::test]
+async fn a_port_is_published_only_at_addresses_of_a_family_that_the_endpoint_has() {
+    let bench = Bench::new().await;
+    let at = |address: &str| Publish { address: Some(address.parse().unwrap()), ..publish(80) };
+    let refusal = bench.attach(Attach { publish: vec![at("fd00::1")], ..request("a") }).await.unwrap_err();
+    assert!(
+        refusal.code == RefusalCode::Invalid && refusal.message.contains("[fd00::1]:80/TCP"),
+        "{refusal:?}"
+    );
+    bench.attach(Attach { publish: vec![at("192.0.2.1")], ..request("a") }).await.unwrap();
+    bench.attach(Attach { publish: vec![at("192.0.2.2")], ..request("b") }).await.unwrap();
+    let refusal = bench.attach(Attach { publish: vec![publish(80)], ..request("c") }).await.unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Taken, "every address includes those two");
+    assert!(bench.node.list().len() == 2);
+}
+
+#[tokio::test]
 async fn what_the_kernel_refuses_leaves_nothing_behind() {
     let bench = Bench::new().await;
     bench.kernel.state.lock().namespaces = Some(["/run/netns/a".to_owned()].into());

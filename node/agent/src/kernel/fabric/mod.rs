@@ -9,6 +9,7 @@
 
 mod pin;
 mod port;
+mod ready;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -129,7 +130,16 @@ impl Kernel for Fabric {
         let made = links.attach(&container_link(attachment, &namespace), |host| {
             self.judge(attachment, groups, host.index)
         });
-        let Err(error) = made else { return Ok(()) };
+        let Err(error) = made else {
+            match ready::await_use(&namespace, &attachment.request.interface) {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(number = attachment.number, "its link is not in use yet"),
+                Err(error) => {
+                    tracing::warn!(number = attachment.number, %error, "whether its link is in use is not known")
+                }
+            }
+            return Ok(());
+        };
         // Whatever was judged is nobody's now.
         if let Err(error) = self.datapath.lock().datapath.detach(attachment.number) {
             tracing::warn!(number = attachment.number, %error, "what was judged of a failed link is still there");
