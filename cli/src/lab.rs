@@ -212,8 +212,8 @@ impl Up {
         let lab = lab.keep()?;
         drop(progress);
         let mut out = output::screen();
-        let last = self.nodes;
-        writeln!(out, "lab {name} is up: hosts n1 to n{last}, server, world")?;
+        let hosts = lab.nodes().map(|host| host.name()).collect::<Vec<_>>().join(", ");
+        writeln!(out, "lab {name} is up with the hosts {hosts}, server and world")?;
         if let Some(api) = lab.api() {
             writeln!(out, "its server answers at unix:{} and http://{api}", lab.server_socket().display())?;
         }

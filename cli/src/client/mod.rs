@@ -8,6 +8,7 @@ mod path;
 mod status;
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -30,6 +31,33 @@ pub(crate) use status::Status;
 pub(crate) struct Client {
     address: Address,
     runtime: Runtime,
+}
+
+/// Does something about each item, several at a time over connections of their own: the server makes writes that arrive
+/// together durable together. The results are in the order of the items.
+pub(crate) fn each<T: Sync, R: Send>(
+    address: &Address,
+    items: &[T],
+    work: impl Fn(&Client, &T) -> R + Sync,
+) -> Result<Vec<R>, ClientError> {
+    let next = AtomicUsize::new(0);
+    let done: Result<Vec<Vec<(usize, R)>>, ClientError> = std::thread::scope(|scope| {
+        let worker = || {
+            let client = Client::new(address)?;
+            let mut done = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(index) else { return Ok(done) };
+                done.push((index, work(&client, item)));
+            }
+        };
+        let workers: Vec<_> = (0..items.len().min(AT_ONCE)).map(|_| scope.spawn(worker)).collect();
+        let results = workers.into_iter().map(|worker| worker.join());
+        results.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let mut done: Vec<(usize, R)> = done?.into_iter().flatten().collect();
+    done.sort_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 /// A request: what is asked for, and how the answer should look.
@@ -318,5 +346,6 @@ pub(crate) const JSON: &str = "application/json";
 /// The type of merge patches (RFC 7386).
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+const AT_ONCE: usize = 16;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use http::Method;
-use intent::{UnknownFields, admit};
+use intent::{Problem, UnknownFields, admit};
 use serde_json::Value;
 
 use super::merge::{annotated, last_applied, patch};
 use super::source::{Checked, checked};
 use super::title;
-use crate::client::{Ask, Client, ClientError, JSON, MERGE_PATCH, Query, Reply};
+use crate::client::{Ask, Client, ClientError, JSON, MERGE_PATCH, Query, Reply, Status, each};
 use crate::failure::{Failure, printable};
-use crate::output;
+use crate::output::{self, Progress};
 use crate::settings::{Format, Settings};
 use crate::style::Style;
 
@@ -54,26 +54,33 @@ impl Apply {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let all = checked(&self.files, settings, "nothing was applied")?;
         warn(&all);
-        let client = settings.client()?;
         let mut out = output::screen();
-        let (mut failed, mut problems) = (0, Vec::new());
-        for document in &all {
-            match apply(&client, settings, document, self.dry_run) {
-                Ok(outcome) => {
-                    outcome.warn(document);
-                    tell(&mut out, settings, document, &outcome, self.dry_run)?;
-                }
-                Err(ClientError::Refused(status)) => {
-                    failed += 1;
-                    let found = document.locate(&status);
-                    if found.is_empty() {
-                        let title = title(document.kind, &document.name);
-                        let error = Failure::from(ClientError::Refused(status));
-                        eprint!("{title}: {}", error.told(Style::of(&std::io::stderr())));
+        let (mut failed, mut problems, mut done) = (0, Vec::new(), 0);
+        // Kind by kind, for objects live in others; a step at a time, so that what is done is told.
+        for step in all.chunk_by(|one, next| one.kind == next.kind).flat_map(|kind| kind.chunks(STEP)) {
+            let mut progress = Progress::new();
+            progress.count("applying", done, all.len());
+            let outcomes = each(&settings.server, step, |client, document| {
+                apply(client, settings, document, self.dry_run)
+            })?;
+            drop(progress);
+            done += step.len();
+            let mut fault = None;
+            for (document, outcome) in step.iter().zip(outcomes) {
+                match outcome {
+                    Ok(outcome) => {
+                        outcome.warn(document);
+                        tell(&mut out, settings, document, &outcome, self.dry_run)?;
                     }
-                    problems.extend(found);
+                    Err(ClientError::Refused(status)) => {
+                        failed += 1;
+                        problems.extend(refused(document, status));
+                    }
+                    Err(error) => fault = fault.or(Some(error)),
                 }
-                Err(error) => return Err(error.into()),
+            }
+            if let Some(fault) = fault {
+                return Err(fault.into());
             }
         }
         match (failed, problems.is_empty()) {
@@ -86,6 +93,17 @@ impl Apply {
             }
         }
     }
+}
+
+/// The server's problems with a document; a refusal without any is told at once.
+fn refused(document: &Checked, status: Box<Status>) -> Vec<Problem> {
+    let problems = document.locate(&status);
+    if problems.is_empty() {
+        let title = title(document.kind, &document.name);
+        let error = Failure::from(ClientError::Refused(status));
+        eprint!("{title}: {}", error.told(Style::of(&std::io::stderr())));
+    }
+    problems
 }
 
 impl Outcome {
@@ -189,3 +207,6 @@ fn without_revision(object: &Value) -> Value {
     }
     object
 }
+
+/// After so many objects it is told what was done.
+const STEP: usize = 100;

@@ -10,8 +10,8 @@ use intent::Kind;
 
 use super::source::{Named, named};
 use super::{Wanted, text, title, wanted};
-use crate::client::{Ask, Client, Query};
-use crate::failure::Failure;
+use crate::client::{Ask, Client, Query, each};
+use crate::failure::{Failure, printable};
 use crate::output::{self, Progress};
 use crate::settings::Settings;
 
@@ -67,21 +67,26 @@ impl Delete {
         all.sort_by_key(|one| std::cmp::Reverse(one.kind));
         let mut out = output::screen();
         let (mut failed, mut paths) = (0, Vec::new());
-        for one in &all {
-            let path = settings.place(one.namespace.as_deref()).of(one.kind, &one.name);
-            let query = Query::default().with_some("dryRun", self.dry_run.then_some("All"));
-            match client.ask(&Ask::act(Method::DELETE, query.on(&path), None)) {
-                Ok(_) => {
-                    let note = if self.dry_run { " (dry run)" } else { "" };
-                    writeln!(out, "{} deleted{note}", title(one.kind, &one.name))?;
-                    paths.push((one, path));
+        let place = |one: &Named| settings.place(one.namespace.as_deref()).of(one.kind, &one.name);
+        let query = Query::default().with_some("dryRun", self.dry_run.then_some("All"));
+        for kind in all.chunk_by(|one, next| one.kind == next.kind) {
+            let answers = each(&settings.server, kind, |client, one| {
+                client.ask(&Ask::act(Method::DELETE, query.on(&place(one)), None))
+            })?;
+            for (one, answer) in kind.iter().zip(answers) {
+                match answer {
+                    Ok(_) => {
+                        let note = if self.dry_run { " (dry run)" } else { "" };
+                        writeln!(out, "{} deleted{note}", title(one.kind, &one.name))?;
+                        paths.push((one, place(one)));
+                    }
+                    Err(error) if error.is_missing() && self.ignore_not_found => {}
+                    Err(error) if all.len() > 1 => {
+                        failed += 1;
+                        eprintln!("{}: {}", title(one.kind, &one.name), printable(&error.to_string()));
+                    }
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) if error.is_missing() && self.ignore_not_found => {}
-                Err(error) if all.len() > 1 => {
-                    failed += 1;
-                    eprintln!("{}: {error}", title(one.kind, &one.name));
-                }
-                Err(error) => return Err(error.into()),
             }
         }
         if self.wait && !self.dry_run {

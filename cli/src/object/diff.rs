@@ -11,6 +11,7 @@ use super::apply::{apply, warn};
 use super::merge::LAST_APPLIED;
 use super::source::{Checked, checked};
 use super::title;
+use crate::client::{Client, ClientError, each};
 use crate::failure::{Failure, printable};
 use crate::output;
 use crate::settings::Settings;
@@ -35,32 +36,33 @@ impl Diff {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let all = checked(&self.files, settings, "nothing was compared")?;
         warn(&all);
-        let client = settings.client()?;
         let mut out = output::screen();
         let style = Style::of(&std::io::stdout());
+        let compared = each(&settings.server, &all, |client, document| compare(client, settings, document))?;
         let mut differs = false;
-        for document in &all {
-            let path = settings.place(document.namespace.as_deref()).of(document.kind, &document.name);
-            let live = client.find(&path)?;
-            let would_be = would_be(&client, settings, document)?;
-            let before = live.as_ref().map(readable).unwrap_or_default();
-            differs |= write(&mut out, style, &title(document.kind, &document.name), &before, &would_be)?;
+        for (document, compared) in all.iter().zip(compared) {
+            let (before, after) = compared?;
+            differs |= write(&mut out, style, &title(document.kind, &document.name), &before, &after)?;
         }
         if differs { Err(Failure::Code(1)) } else { Ok(()) }
     }
 }
 
+/// The object as it is and as it would be.
+fn compare(client: &Client, settings: &Settings, document: &Checked) -> Result<(String, String), Failure> {
+    let path = settings.place(document.namespace.as_deref()).of(document.kind, &document.name);
+    let live = client.find(&path)?;
+    let before = live.as_ref().map(readable).unwrap_or_default();
+    Ok((before, would_be(client, settings, document)?))
+}
+
 /// What the object would be. A new object in a namespace that is new too cannot be tried on the server: then it is the
 /// document itself.
-fn would_be(
-    client: &crate::client::Client,
-    settings: &Settings,
-    document: &Checked,
-) -> Result<String, Failure> {
+fn would_be(client: &Client, settings: &Settings, document: &Checked) -> Result<String, Failure> {
     match apply(client, settings, document, true) {
         Ok(outcome) => Ok(readable(&outcome.object)),
         Err(error) if error.is_missing() => Ok(readable(&document.admitted.document)),
-        Err(crate::client::ClientError::Refused(status)) if !document.locate(&status).is_empty() => {
+        Err(ClientError::Refused(status)) if !document.locate(&status).is_empty() => {
             let problems = document.locate(&status);
             Err(Failure::Documents { problems, outcome: "nothing was compared".to_owned() })
         }

@@ -29,6 +29,13 @@ impl Progress {
         };
         self.shown = Some(step.to_owned());
     }
+
+    /// Shows how far a step has come; on a terminal alone.
+    pub(crate) fn count(&mut self, step: &str, done: usize, all: usize) {
+        if self.terminal {
+            self.show(&format!("{step}, {done} of {all}"));
+        }
+    }
 }
 
 impl Drop for Progress {
