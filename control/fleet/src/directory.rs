@@ -86,13 +86,6 @@ impl Directory {
         self.by_id.get(&id).map(String::as_str)
     }
 
-    /// A network by its identifier, with its tenant's name.
-    pub(crate) fn by_vni(&self, vni: Vni) -> Option<(&str, &Network)> {
-        self.tenants().find_map(|(name, tenant)| {
-            tenant.networks.values().find(|network| network.vni == vni).map(|network| (name, network))
-        })
-    }
-
     /// A tenant that somebody named.
     pub(crate) fn tenant(&self, name: &str) -> Result<&Tenant, Unknown> {
         self.tenants.get(name).ok_or_else(|| unknown("tenant", name, None, self.tenants.keys()))

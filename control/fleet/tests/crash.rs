@@ -4,6 +4,8 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use world::node::Node;
 use world::{Server, allow};
 
 const FOLDER: &str = "SEALANE_TEST_FOLDER";
+const HANDED_OVER: &str = "SEALANE_TEST_HANDED_OVER";
 
 /// A process of its own for the server, that can be killed.
 struct Process(Child);
@@ -22,6 +25,23 @@ impl Process {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "the_server_itself"])
             .env(FOLDER, &server.folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// The same with a socket that is open already, as a service manager hands it over (`LISTEN_FDS`).
+    fn start_on(server: &Server, socket: UnixListener) -> Self {
+        let script = r#"export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@" 3<&0 </dev/null"#;
+        let child = Command::new("/bin/sh")
+            .args(["-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "the_server_itself"])
+            .env(FOLDER, &server.folder)
+            .env(HANDED_OVER, "1")
+            .stdin(OwnedFd::from(socket))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -43,7 +63,11 @@ impl Drop for Process {
 #[ignore = "the server process of another test"]
 async fn the_server_itself() {
     let folder = std::env::var_os(FOLDER).expect("started by another test");
-    fleet::run(Server::config(folder.as_ref()), std::future::pending()).await.unwrap();
+    let mut config = Server::config(folder.as_ref());
+    if std::env::var_os(HANDED_OVER).is_some() {
+        config.socket = None;
+    }
+    fleet::run(config, std::future::pending()).await.unwrap();
 }
 
 /// Everything that a node was ever told by number, in words.
@@ -152,4 +176,22 @@ async fn churn(api: world::Client, address: stream::Address, round: u64) -> Vec<
         nodes.push(node);
     }
     nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_is_handed_over_outlives_the_server_and_loses_no_connection() {
+    let server = Server::folder();
+    let socket = UnixListener::bind(server.socket()).unwrap();
+    let first = Process::start_on(&server, socket.try_clone().unwrap());
+    server.ready().await;
+    let node = Node::join(&server.address(), "n1").await;
+    node.attach("web", &[]).await;
+    drop(first);
+    // Whoever connects now waits in the socket until the next server takes it over.
+    let (address, held) = (server.address(), node.leave());
+    let waiting = tokio::spawn(async move { Node::connect(&address, held, Duration::ZERO).await });
+    let _second = Process::start_on(&server, socket);
+    let node = tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    world::eventually("the node is welcome", || async { node.look(|held| held.number.is_some()) }).await;
+    assert_eq!(node.look(|held| held.deltas), 0);
 }

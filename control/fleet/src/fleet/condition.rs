@@ -195,8 +195,7 @@ impl Fleet {
             | Key::AddressClass(other, _)
             | Key::Endpoint(other, _) => *other == tenant,
             Key::Network(vni) | Key::Member(vni, _) | Key::Route(vni, _) => self
-                .directory
-                .by_vni(*vni)
+                .network(*vni)
                 .and_then(|(name, _)| self.directory.find(name))
                 .is_some_and(|entry| entry.id == tenant),
             Key::Node(_) => false,

@@ -259,6 +259,12 @@ impl Fleet {
         document::stamp(self.wall)
     }
 
+    /// A network by its identifier, with its tenant's name.
+    pub(crate) fn network(&self, vni: Vni) -> Option<(&str, &crate::directory::Network)> {
+        let (tenant, name) = self.numbers.network_name(vni)?;
+        Some((tenant, self.directory.find(tenant)?.networks.get(name)?))
+    }
+
     /// How long ago something was, in milliseconds.
     pub(crate) fn age(&self, since: Millis) -> Millis {
         self.now.saturating_sub(since)

@@ -277,7 +277,7 @@ impl Fleet {
     }
 
     fn check_report(&self, node: NodeId, report: &Report) -> Result<(), String> {
-        let network = self.directory.by_vni(report.vni).map(|(_, network)| network);
+        let network = self.network(report.vni).map(|(_, network)| network);
         let Some(network) = network else { return Err(format!("there is no network of VNI {}", report.vni)) };
         for address in &report.addresses {
             if !network.subnets().iter().any(|subnet| subnet.assignable(*address)) {

@@ -631,3 +631,51 @@ fn a_node_that_has_met_a_later_start_is_sent_what_it_will_take() {
     world.run();
     assert_eq!(world.answer(session, 1), Some(Ok(())));
 }
+
+#[test]
+fn a_container_of_a_known_group_is_one_record_for_one_node_however_large_the_fabric_is() {
+    let mut world = World::new();
+    world.write(
+        document::POLICIES,
+        "default",
+        Some("default"),
+        "db",
+        policy(json!({ "app": "db" }), json!({ "app": "web" })),
+    );
+    world.run();
+    let mut sessions = Vec::new();
+    for node in 0..12 {
+        let session = world.join(&format!("n{node}"));
+        sessions.push(session);
+        for at in 0..8 {
+            world.want(session, at, &format!("c{node}x{at}"), None);
+            world.run();
+            world.attach(
+                session,
+                &format!("c{node}x{at}"),
+                &[("app", if at % 2 == 0 { "web" } else { "db" })],
+            );
+            world.run();
+        }
+    }
+    for node in world.nodes.values_mut() {
+        node.received.clear();
+    }
+    let before = world.fleet.stage.compiler().work();
+    world.attach(sessions[3], "one-more", &[("app", "web")]);
+    world.run();
+    for (session, node) in &world.nodes {
+        let records: usize = node
+            .received
+            .iter()
+            .map(|message| match message {
+                ServerMessage::Delta(delta) => delta.changed.len() + delta.removed.len(),
+                _ => 0,
+            })
+            .sum();
+        assert_eq!(records, usize::from(*session == sessions[3]), "session {session}: {:?}", node.received);
+    }
+    let after = world.fleet.stage.compiler().work();
+    assert_eq!(after.records_written - before.records_written, 1);
+    assert_eq!(after.rows_built, before.rows_built);
+}

@@ -4,6 +4,7 @@
 //! block (those that are connected, for at most [`PATIENCE`]): the first packet's answer finds its way. A refusal says which
 //! name or address was wrong and what to do.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use compile::Change;
@@ -220,15 +221,10 @@ impl Fleet {
     pub(super) fn arm_grants(&mut self, touched: &Touched) {
         let now = self.now;
         for pending in self.pending.iter_mut().filter(|pending| pending.armed.is_none()) {
-            let members = self.blocks.get(&pending.vni);
-            let member = |node: &NodeId| {
-                members.is_some_and(|blocks| blocks.leases().any(|(_, holder)| holder == *node))
-            };
-            let mut waiting: Touched = touched
-                .iter()
-                .filter(|(node, _)| member(node))
-                .map(|(node, epoch)| (*node, *epoch))
-                .collect();
+            let leases = self.blocks.get(&pending.vni).into_iter().flat_map(Blocks::leases);
+            let members: BTreeSet<NodeId> = leases.map(|(_, holder)| holder).collect();
+            let concerned = touched.iter().filter(|(node, _)| members.contains(node));
+            let mut waiting: Touched = concerned.map(|(node, epoch)| (*node, *epoch)).collect();
             let own = self.stage.find(pending.node).map(|outlet| outlet.wanted()).unwrap_or_default();
             waiting.insert(pending.node, own);
             pending.armed = Some(Armed { waiting, since: now });

@@ -80,7 +80,7 @@ impl Names<'_> {
         if rule == RuleId(0) {
             return None;
         }
-        let (tenant, _) = self.0.directory.by_vni(vni?)?;
+        let (tenant, _) = self.0.network(vni?)?;
         let id = self.0.directory.find(tenant)?.id;
         match self.0.stage.compiler().record(&Key::Rule(id, rule)) {
             Some(Record::Rule(rule)) => Some(rule_in_words(rule)),

@@ -9,6 +9,9 @@
 //! Promises: what arrives within a few milliseconds is settled together; while the store cannot be written nothing new is sent,
 //! and what nodes hold stays in force; statuses are written beside all that, one pass at a time.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +21,7 @@ use record::NodeId;
 use record::delta::{NodeMessage, ServerMessage};
 use record::inspect::{Answer, Question};
 use store::{Action, Cached, Change, Expect, ObjectKey, Scope, Store, StoreError, Transaction, Watch};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::document;
@@ -44,6 +47,7 @@ pub(crate) enum Input {
 pub(crate) struct Handle {
     inbox: mpsc::Sender<Input>,
     sessions: Arc<AtomicU64>,
+    questions: Arc<Semaphore>,
 }
 
 impl Handle {
@@ -73,9 +77,13 @@ impl Handle {
 
     /// Asks a node; `None`: it is not connected, or did not answer in time.
     pub(crate) async fn ask(&self, node: NodeId, question: Question) -> Option<Answer> {
-        let (reply, answer) = oneshot::channel();
-        self.tell(Input::Ask(node, question, reply)).await;
-        tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
+        let asking = async {
+            let _one_of_few = self.questions.acquire().await.ok()?;
+            let (reply, answer) = oneshot::channel();
+            self.tell(Input::Ask(node, question, reply)).await;
+            answer.await.ok()
+        };
+        tokio::time::timeout(ANSWER, asking).await.ok()?
     }
 }
 
@@ -117,7 +125,8 @@ impl Engine {
             failing: false,
             status: Status::default(),
         };
-        (engine, Handle { inbox: sender, sessions: Arc::default() })
+        let questions = Arc::new(Semaphore::new(QUESTIONS));
+        (engine, Handle { inbox: sender, sessions: Arc::default(), questions })
     }
 
     /// Runs until `stop` comes or the store is closed.
@@ -149,9 +158,12 @@ impl Engine {
     }
 
     fn due(&self) -> Duration {
-        let deadline = self.fleet.deadline().min(self.status.next);
-        let due = Duration::from_millis(deadline.saturating_sub(self.now()).max(1));
-        if self.failing { due.min(STORE_RETRY) } else { due }
+        if self.failing {
+            return STORE_RETRY;
+        }
+        let status = if self.status.pass.is_none() { self.status.next } else { self.now() + PASS };
+        let deadline = self.fleet.deadline().min(status);
+        Duration::from_millis(deadline.saturating_sub(self.now()).max(1))
     }
 
     /// Takes in what is there, and what comes within a moment.
@@ -318,11 +330,17 @@ const INBOX: usize = 4_096;
 /// What comes within this is settled together.
 const BURST: Duration = Duration::from_millis(2);
 
+/// Questions under way at once, of everybody to all nodes: answers can be large.
+const QUESTIONS: usize = 64;
+
 /// How long a node has to answer a question.
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// How often writes that failed are tried again.
 const STORE_RETRY: Duration = Duration::from_millis(250);
+
+/// How soon a pass over the statuses is looked after, in milliseconds.
+const PASS: Millis = 50;
 
 /// How often statuses are written, in milliseconds.
 const STATUS: Millis = 1_000;
