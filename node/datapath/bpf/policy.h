@@ -143,9 +143,15 @@ __noinline int policy_judge(struct judgement *j)
 		j->rule = DECISION_RULE(j->ingress);
 		return DROP_POLICY_DENIED;
 	}
-	j->rule = DECISION_RULE(j->ingress) ? DECISION_RULE(j->ingress) : DECISION_RULE(j->egress);
-	if (DECISION_VERDICT(j->egress) == VERDICT_ALLOW || DECISION_VERDICT(j->ingress) == VERDICT_ALLOW)
+	/* Of two rules that allow it the receiver's is told. */
+	if (DECISION_VERDICT(j->ingress) == VERDICT_ALLOW) {
+		j->rule = DECISION_RULE(j->ingress);
 		return 0;
+	}
+	if (DECISION_VERDICT(j->egress) == VERDICT_ALLOW) {
+		j->rule = DECISION_RULE(j->egress);
+		return 0;
+	}
 	return j->flags & NETWORK_DENY ? DROP_DEFAULT_DENIED : 0;
 }
 

@@ -176,13 +176,14 @@ impl Held {
 
     fn read_rows(&mut self, tables: &Tables, generation: u32) -> Result<(), Error> {
         let found = tables.rows.entries()?;
-        let intervals = if found.is_empty() { Vec::new() } else { tables.intervals.entries()? };
+        let in_force = |entry: &RowEntry| if generation >= entry.since { entry.new } else { entry.old };
+        let end_of = |row: Row| row.first as usize + row.count as usize;
+        let present = found.iter().map(|(_, entry)| in_force(entry)).filter(|row| row.first != ABSENT);
+        let intervals = tables.intervals.until(present.map(end_of).max().unwrap_or(0))?;
         for (key, entry) in found {
-            let row = if generation >= entry.since { entry.new } else { entry.old };
-            let (first, end) = (row.first as usize, row.first as usize + row.count as usize);
-            let content: Option<Content> =
-                intervals.get(first..end).map(|slice| slice.iter().map(|(_, interval)| *interval).collect());
-            let Some(content) = content.filter(|_| row.first != ABSENT) else {
+            let row = in_force(&entry);
+            let slice = intervals.get(row.first as usize..end_of(row)).filter(|_| row.first != ABSENT);
+            let Some(content) = slice.map(Content::from) else {
                 tables.rows.remove(&key)?;
                 continue;
             };

@@ -104,7 +104,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
 
     /// Every entry. What is written meanwhile may be in it or not.
     pub(crate) fn entries(&self) -> Result<Vec<(K, V)>, Error> {
-        list(self.raw(), self.name, self.capacity)
+        list(self.raw(), self.name, self.capacity, usize::MAX)
     }
 
     /// How many entries there are.
@@ -135,6 +135,12 @@ impl<K: Plain, V: Plain> Table<K, V> {
 }
 
 impl<V: Plain> Table<u32, V> {
+    /// The elements of an array up to `end`.
+    pub(crate) fn until(&self, end: usize) -> Result<Vec<V>, Error> {
+        let found = if end == 0 { Vec::new() } else { list(self.raw(), self.name, self.capacity, end)? };
+        Ok(found.into_iter().map(|(_, value): (u32, V)| value).collect())
+    }
+
     /// Writes an array's elements from `first` on.
     pub(crate) fn fill(&self, first: u32, values: &[V]) -> Result<(), Error> {
         let keys: Vec<u32> = (first..).take(values.len()).collect();
@@ -241,9 +247,14 @@ impl<K: Plain, V: Plain> CpuTable<K, V> {
     }
 }
 
-/// Reads a map in batches until the kernel says that there is no more. A bucket larger than the batch (ENOSPC) is read
+/// Reads a map in batches until the kernel says that there is no more, or there are `limit` entries. A bucket larger than the batch (ENOSPC) is read
 /// again with a larger one.
-fn list<K: Plain, V: Plain>(fd: RawFd, name: &'static str, capacity: u32) -> Result<Vec<(K, V)>, Error> {
+fn list<K: Plain, V: Plain>(
+    fd: RawFd,
+    name: &'static str,
+    capacity: u32,
+    limit: usize,
+) -> Result<Vec<(K, V)>, Error> {
     let mut found = Vec::new();
     let mut batch = BATCH.min(capacity.max(1)) as usize;
     // A hash map's position is four bytes, any other's a key.
@@ -276,7 +287,7 @@ fn list<K: Plain, V: Plain>(fd: RawFd, name: &'static str, capacity: u32) -> Res
             return Err(error);
         }
         found.extend(keys.into_iter().zip(values).take(count as usize));
-        if result < 0 {
+        if result < 0 || found.len() >= limit {
             return Ok(found);
         }
         position = next;

@@ -94,6 +94,7 @@ struct Fabric {
     far: Net,
     world: Net,
     generation: u64,
+    configs: [Config; 2],
     _pins: Pins,
 }
 
@@ -125,9 +126,12 @@ impl Fabric {
         node1.ip("address add 198.51.100.1/24 dev w1");
         world.ip("address add 198.51.100.7/24 dev w");
         world.ip("route add default via 198.51.100.1");
-        let mut nodes = [(node1, 1), (node2, 2)].map(|(net, number)| {
+        let configs = [(&node1, 1), (&node2, 2)].map(|(net, number)| {
             let own = format!("{underlay}{number}").parse().unwrap();
-            let datapath = open(&net, number, own, &pins.0.path().join(format!("node{number}")));
+            configure(net, number, own, &pins.0.path().join(format!("node{number}")))
+        });
+        let mut nodes = [(node1, &configs[0]), (node2, &configs[1])].map(|(net, config)| {
+            let datapath = net.run(|| Datapath::open(config)).unwrap();
             (net, datapath)
         });
         for (id, node, container, link, last, group) in [
@@ -139,7 +143,7 @@ impl Fabric {
             attach(net, datapath, container, (id, link, last, group));
         }
         let [node1, node2] = nodes;
-        let mut fabric = Self { node1, node2, near, side, far, world, generation: 0, _pins: pins };
+        let mut fabric = Self { node1, node2, near, side, far, world, generation: 0, configs, _pins: pins };
         fabric.apply(&records(underlay));
         fabric
     }
@@ -148,6 +152,20 @@ impl Fabric {
         self.generation += 1;
         for (_, datapath) in [&mut self.node1, &mut self.node2] {
             datapath.apply(records, &[], Generation(self.generation)).unwrap();
+        }
+    }
+
+    /// New programs on the maps and links that are there.
+    fn restart(&mut self) {
+        for ((net, datapath), config) in [&mut self.node1, &mut self.node2].into_iter().zip(&self.configs) {
+            *datapath = net.run(|| Datapath::open(config)).unwrap();
+        }
+    }
+
+    fn resync(&mut self, records: &[Record]) {
+        self.generation += 1;
+        for (_, datapath) in [&mut self.node1, &mut self.node2] {
+            datapath.resync(records, Generation(self.generation)).unwrap();
         }
     }
 
@@ -165,7 +183,8 @@ fn wire(a: &Net, a_link: &str, b: &Net, b_link: &str) {
     b.ip(&format!("link set dev {b_link} up"));
 }
 
-fn open(net: &Net, number: u32, own: IpAddr, pins: &std::path::Path) -> Datapath {
+/// Makes the node's devices.
+fn configure(net: &Net, number: u32, own: IpAddr, pins: &std::path::Path) -> Config {
     net.ip("link add name vx address 02:5e:a1:00:00:b5 type vxlan external gbp dstport 4789");
     net.ip("link set dev vx up");
     net.ip("link add name leg0 type veth peer name leg1");
@@ -173,14 +192,14 @@ fn open(net: &Net, number: u32, own: IpAddr, pins: &std::path::Path) -> Datapath
     net.ip("link set dev leg1 up");
     net.ip("address add 100.64.0.1/10 dev leg0");
     net.ip("address add fd5e:a1a::1/64 dev leg0 nodad");
-    let host_mac = net.run(|| std::fs::read_to_string("/proc/net/dev").map(|_| link_mac("leg0")).unwrap());
+    let host_mac = net.run(|| link_mac("leg0"));
     let mut config = Config::new(pins, NodeId(number));
     config.underlay = vec![own];
     config.overlay = Some(Overlay { link: net.index("vx"), mtu: 1430 });
     config.leg = Some(Leg { host: net.index("leg0"), host_mac, fabric: net.index("leg1") });
     config.uplinks = if number == 1 { vec![net.index("w1"), net.index("u1")] } else { vec![net.index("u2")] };
     config.shadow = vec!["100.64.0.0/10".parse().unwrap(), "fd5e:a1a::/64".parse().unwrap()];
-    net.run(|| Datapath::open(&config)).unwrap()
+    config
 }
 
 /// The MAC of a device of the thread's namespace.
@@ -340,6 +359,65 @@ fn an_underlay_of_ipv6_carries_both_families() {
         connect_inside(fabric);
         cut_established(fabric);
     });
+}
+
+#[test]
+fn flips_resyncs_and_restarts_lose_no_packet_of_an_allowed_flow() {
+    on_fabric("192.0.2.", |fabric| {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let exchanges =
+            [(&fabric.side, "10.1.1.11:53"), (&fabric.far, "10.1.2.20:53")].map(|(net, server)| {
+                let answering = net.run(|| UdpSocket::bind(server).unwrap());
+                let asking = fabric.near.run(|| UdpSocket::bind("10.1.1.10:0").unwrap());
+                let (stop, server) = (stop.clone(), server.to_owned());
+                std::thread::spawn(move || exchange(&asking, &answering, &server, &stop))
+            });
+        let rule = |rule| {
+            let decision = Decision { verdict: Verdict::Allow, rule: RuleId(rule) };
+            let ports = vec![PortInterval { protocol: 0, port: 0, decision }];
+            let row = Row { tenant: TenantId(1), rule_set: RuleSetId(1), peer: Peer::Others, ports };
+            [Record::Row(row), group(SIDE, 1), group(FAR, 1)]
+        };
+        for round in 0..20 {
+            fabric.apply(&rule(round + 1));
+            if round % 5 == 4 {
+                fabric.restart();
+                let mut whole = records("192.0.2.");
+                whole.retain(|record| !matches!(record, Record::Group(group) if group.group != NEAR));
+                whole.extend(rule(round + 1));
+                fabric.resync(&whole);
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        for exchanged in exchanges {
+            let (sent, lost) = exchanged.join().unwrap();
+            assert!(sent > 100, "only {sent} packets were exchanged");
+            assert_eq!(lost, 0, "of {sent} packets\n{}", fabric.story());
+        }
+    });
+}
+
+/// Sends one datagram after another there and back; how many, and how many never came.
+fn exchange(
+    asking: &UdpSocket,
+    answering: &UdpSocket,
+    server: &str,
+    stop: &std::sync::atomic::AtomicBool,
+) -> (u32, u32) {
+    for socket in [asking, answering] {
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    }
+    let (mut sent, mut lost) = (0u32, 0);
+    let mut buffer = [0; 4];
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        sent += 1;
+        asking.send_to(&sent.to_be_bytes(), server).unwrap();
+        let there = answering.recv_from(&mut buffer).and_then(|(_, from)| answering.send_to(&buffer, from));
+        if there.and_then(|_| asking.recv(&mut buffer)).is_err() || buffer != sent.to_be_bytes() {
+            lost += 1;
+        }
+    }
+    (sent, lost)
 }
 
 /// On one node and over the overlay, large segments included.

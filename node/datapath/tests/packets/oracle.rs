@@ -2,7 +2,7 @@
 
 use record::inspect::{Packet, Path};
 use record::record::{Peer, Record, Row};
-use record::{Decision, DropReason, Group, Verdict, Vni};
+use record::{Decision, DropReason, Group, RuleId, Verdict, Vni};
 
 use crate::frame::{Ends, SYN, TCP, UDP, tcp, udp};
 use crate::ground::{
@@ -44,6 +44,16 @@ fn expected(egress: Option<Decision>, ingress: Option<Decision>, default_allow: 
     } else {
         Some(DropReason::DefaultDenied)
     }
+}
+
+/// Of two rules that allow it the receiver's is told; 0 where the network's default does.
+fn allowing(egress: Option<Decision>, ingress: Option<Decision>) -> RuleId {
+    let sides = [ingress, egress].into_iter().flatten();
+    sides
+        .filter(|decision| decision.verdict == Verdict::Allow)
+        .map(|decision| decision.rule)
+        .next()
+        .unwrap_or_default()
 }
 
 fn look_up(rows: &[Row], set: u32, peer: Group, protocol: u8, port: u16) -> Option<Decision> {
@@ -118,6 +128,12 @@ fn explain_the_packets_and_the_model_agree() {
                     ground.a_sends(&frame)
                 };
                 assert_eq!(out.action, if reason.is_none() { REDIRECT } else { SHOT }, "{world}");
+                let flows = ground.datapath.flows(&Default::default()).unwrap();
+                let mine = flows
+                    .iter()
+                    .find(|flow| flow.source_port == ends.source_port && flow.protocol == protocol);
+                let told = reason.is_none().then(|| allowing(egress, ingress));
+                assert_eq!(mine.map(|flow| flow.rule), told, "{world}");
             }
         }
     });

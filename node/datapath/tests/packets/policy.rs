@@ -211,8 +211,7 @@ fn an_ipv6_class_means_no_ipv4_address_however_wide_it_is() {
             row(1, Peer::Others, &[(0, 0, Verdict::Deny, 9)]),
             group(TENANT, GROUP_A, 0, 1),
         ]);
-        let [ipv4, ipv6] =
-            families().map(|family| a_to(Ends::new(family.a, 1, family.world, 443), b""));
+        let [ipv4, ipv6] = families().map(|family| a_to(Ends::new(family.a, 1, family.world, 443), b""));
         assert_eq!(ground.a_sends(&ipv6).action, REDIRECT, "{}", ground.story());
         ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&ipv4));
     });
