@@ -4,6 +4,7 @@
 //! expected to be the same when the write happens.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use api::{Admission, Objection, Proposal};
 use intent::problem::Fault;
@@ -15,8 +16,11 @@ use store::{Action, Cached, Change, Expect, Object, ObjectKey, Scope};
 use crate::{document, numbers};
 
 /// See the module.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FabricAdmission;
+#[derive(Clone, Debug)]
+pub(crate) struct FabricAdmission {
+    /// The subnets of the network that a new tenant gets.
+    pub(crate) default_subnets: Vec<Prefix>,
+}
 
 impl Admission for FabricAdmission {
     fn judge(&self, proposal: &Proposal<'_>, objects: &Cached) -> Result<Vec<Change>, Objection> {
@@ -35,11 +39,21 @@ impl Admission for FabricAdmission {
                 };
                 refuse_while_used(proposal, objects, inside)
             }
+            (Kind::Tenant, Some(_)) if proposal.old.is_none() => {
+                Ok(vec![network_of_tenant(proposal.key.name(), &self.default_subnets)])
+            }
             (Kind::Tenant, None) => refuse_tenant_in_use(proposal, objects),
             (Kind::Node, None) => refuse_live_node(proposal, objects),
             _ => Ok(Vec::new()),
         }
     }
+}
+
+/// A new tenant has the network that requests without one mean. Whoever deletes it has decided so.
+pub(crate) fn network_of_tenant(tenant: &str, subnets: &[Prefix]) -> Change {
+    let document = document::default_network(subnets, &document::stamp(SystemTime::now()));
+    let key = ObjectKey::new(tenant, document::NETWORKS, None, intent::object::DEFAULT);
+    Change { key, expect: Expect::Absent, action: Action::Put(document.into()) }
 }
 
 /// A network's identifier is its own, and its subnets do not hold the hosts themselves.

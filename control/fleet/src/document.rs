@@ -91,6 +91,16 @@ pub(crate) fn plain(api_version: &str, kind: &str, name: &str, spec: Option<Valu
     document
 }
 
+/// The network that a new tenant gets: what requests without one mean.
+pub(crate) fn default_network(subnets: &[Prefix], created: &str) -> Value {
+    let subnets: Vec<Value> = subnets.iter().map(|subnet| json!({ "cidr": subnet.to_string() })).collect();
+    let spec = json!({ "subnets": subnets });
+    let document =
+        plain("sealane.dev/v1alpha1", "VirtualNetwork", intent::object::DEFAULT, Some(spec), created);
+    let admitted = intent::admit(intent::Kind::VirtualNetwork, document, intent::UnknownFields::Refuse);
+    admitted.expect("the server's config was checked by the same rules").document
+}
+
 /// The leases of one network.
 pub(crate) fn blocks(blocks: &Blocks) -> Value {
     let leases: Map<String, Value> =

@@ -211,11 +211,6 @@ impl Numbers {
         Some(vni)
     }
 
-    /// The number of a tenant, if it has one.
-    pub(crate) fn find_tenant(&self, name: &str) -> Option<TenantId> {
-        self.tenants.get(name).copied()
-    }
-
     /// The tenant and name of a network.
     pub(crate) fn network_name(&self, vni: Vni) -> Option<&NetworkName> {
         self.by_vni.get(&vni)

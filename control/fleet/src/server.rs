@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use api::{Api, Audit, AuditFile, ListenError, Listener, NoAudit};
+use intent::object::DEFAULT_TENANT;
 use listenfd::ListenFd;
+use record::Prefix;
 use store::{Cached, Expect, FileStore, ObjectKey, Retention, Scope, Store, StoreError, Transaction};
 use tokio::task::JoinSet;
 
-use crate::admission::FabricAdmission;
+use crate::admission::{FabricAdmission, network_of_tenant};
 use crate::config::Config;
 use crate::document;
 use crate::engine::Engine;
@@ -72,13 +74,14 @@ pub async fn run(
     let listeners = listen(&config).await?;
     let store = open_store(&config).await?;
     let failed = |source| ServerError::Store { path: config.store.clone(), source };
-    bootstrap(&store).await.map_err(failed)?;
+    bootstrap(&store, &config.default_subnets).await.map_err(failed)?;
     let audit = audit(&config)?;
-    let settings = api::Settings { rights: config.rights, admission: Arc::new(FabricAdmission), audit };
+    let admission = Arc::new(FabricAdmission { default_subnets: config.default_subnets });
+    let settings = api::Settings { rights: config.rights, admission, audit };
     let api = Api::start(Arc::clone(&store), settings).await.map_err(failed)?;
 
     let (listing, watch) = store.subscribe(Scope::all());
-    let settings = Settings { default_subnets: config.default_subnets, rest: config.rest_seconds };
+    let settings = Settings { rest: config.rest_seconds };
     let fleet = Fleet::restore(&listing.objects, settings, 0, SystemTime::now())?;
     let (engine, handle) = Engine::new(fleet, Arc::clone(&store), watch, began);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -144,17 +147,20 @@ fn make_folder(file: &std::path::Path) -> Result<(), ServerError> {
     std::fs::create_dir_all(folder).map_err(|source| ServerError::Folder { path: folder.to_owned(), source })
 }
 
-/// The tenant that requests without one mean. What it has is made when it is new: its namespace by the API, its network by the
-/// fleet.
-async fn bootstrap(store: &Cached) -> Result<(), StoreError> {
-    let key = ObjectKey::new(ObjectKey::SYSTEM, document::TENANTS, None, intent::object::DEFAULT_TENANT);
+/// The tenant that requests without one mean, with its network; its namespace is the API's business.
+async fn bootstrap(store: &Cached, subnets: &[Prefix]) -> Result<(), StoreError> {
+    let key = ObjectKey::new(ObjectKey::SYSTEM, document::TENANTS, None, DEFAULT_TENANT);
     if store.find(&key).is_some() {
         return Ok(());
     }
     let created = document::stamp(SystemTime::now());
-    let tenant =
-        document::plain("sealane.dev/v1alpha1", "Tenant", intent::object::DEFAULT_TENANT, None, &created);
-    store.write(Transaction::put(key, Expect::Absent, tenant)).await?;
+    let tenant = document::plain("sealane.dev/v1alpha1", "Tenant", DEFAULT_TENANT, None, &created);
+    let mut transaction = Transaction::put(key, Expect::Absent, tenant);
+    let network = network_of_tenant(DEFAULT_TENANT, subnets);
+    if store.find(&network.key).is_none() {
+        transaction.changes.push(network);
+    }
+    store.write(transaction).await?;
     Ok(())
 }
 

@@ -68,7 +68,7 @@ impl World {
             store.write(Transaction::put(key, Expect::Absent, document)).await.unwrap();
         }
         let (listing, watch) = store.subscribe(Scope::all());
-        let settings = Settings { default_subnets: vec!["10.201.0.0/16".parse().unwrap()], rest: 60 };
+        let settings = Settings { rest: 60 };
         let fleet = Fleet::restore(&listing.objects, settings, 0, SystemTime::now()).unwrap();
         let (engine, handle) = Engine::new(fleet, Arc::clone(&store), watch, Instant::now());
         let (stop, stopped) = oneshot::channel::<()>();

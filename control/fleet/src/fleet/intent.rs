@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use compile::Change;
-use intent::object::DEFAULT;
 use intent::{Kind, Parsed};
 use record::record::{Route, Subnet};
 use record::{Prefix, Vni};
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{Action, Event, Object, ObjectKey};
 
 use super::Fleet;
@@ -34,7 +33,8 @@ impl Fleet {
         let put =
             |(name, policy): (crate::stage::PolicyName, Option<_>)| Some(Change::PutPolicy(name.0, policy?));
         self.changes.extend(policies.filter_map(put));
-        self.stage.load(std::mem::take(&mut self.changes));
+        let touched = self.stage.load(std::mem::take(&mut self.changes));
+        self.note_realising(&touched);
         self.stage.compiler_mut().sweep();
     }
 
@@ -134,34 +134,12 @@ impl Fleet {
         if self.directory.find(name).is_some() {
             return;
         }
-        let new = self.numbers.find_tenant(name).is_none();
         let id = match self.numbers.tenant(name) {
             Ok(id) => id,
             Err(error) => return tracing::error!(tenant = name, %error, "the tenant cannot be served"),
         };
         self.directory.put_tenant(name, id);
         self.changes.push(Change::PutTenant { id, name: name.to_owned() });
-        if new {
-            self.furnish(name);
-        }
-    }
-
-    /// A new tenant gets the network that requests without one mean. Whoever deletes it has decided so.
-    fn furnish(&mut self, tenant: &str) {
-        let subnets: Vec<Value> = self
-            .settings
-            .default_subnets
-            .iter()
-            .map(|subnet| json!({ "cidr": subnet.to_string() }))
-            .collect();
-        let spec = json!({ "subnets": subnets });
-        let document =
-            document::plain("sealane.dev/v1alpha1", "VirtualNetwork", DEFAULT, Some(spec), &self.stamp());
-        let admitted = intent::admit(Kind::VirtualNetwork, document, intent::UnknownFields::Refuse)
-            .expect("the server's own network is valid: its config was checked");
-        let key = ObjectKey::new(tenant, document::NETWORKS, None, DEFAULT);
-        self.put_parsed(&key, &admitted.document, admitted.parsed, false);
-        self.put(key, admitted.document);
     }
 
     /// `false`: nothing is different by it.

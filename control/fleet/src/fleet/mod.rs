@@ -49,7 +49,6 @@ pub(crate) struct Fleet {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) stage: Stage,
     sessions: BTreeMap<SessionId, NodeId>,
-    settings: Settings,
     now: Millis,
     wall: SystemTime,
     /// For the next compile.
@@ -78,8 +77,6 @@ struct Awaited {
 /// What the fleet is told once.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The subnets of the network `default` that a new tenant gets.
-    pub(crate) default_subnets: Vec<record::Prefix>,
     /// How long a freed number rests, in seconds.
     pub(crate) rest: u64,
 }
@@ -144,7 +141,6 @@ impl Fleet {
             nodes: BTreeMap::new(),
             stage: Stage::new(Compiler::new(compiled), start),
             sessions: BTreeMap::new(),
-            settings,
             now,
             wall,
             changes: Vec::new(),

@@ -9,7 +9,7 @@ use record::delta::{
 };
 use record::{Generation, Key, Record, TenantId};
 use serde_json::{Value, json};
-use store::{Event, Scope};
+use store::Event;
 
 use super::*;
 
@@ -47,19 +47,21 @@ impl World {
             "default",
             json!({ "apiVersion": "sealane.dev/v1alpha1", "kind": "Tenant" }),
         );
-        world.write(
-            "namespaces",
-            "default",
-            None,
-            "default",
-            json!({ "apiVersion": "v1", "kind": "Namespace" }),
-        );
+        world.furnish("default");
         world.run();
         world
     }
 
+    /// What the API and the admission make with a tenant.
+    fn furnish(&mut self, tenant: &str) {
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace" });
+        self.write(document::NAMESPACES, tenant, None, "default", namespace);
+        let network = document::default_network(&["10.201.0.0/24".parse().unwrap()], "2026-11-20T00:00:00Z");
+        self.write(document::NETWORKS, tenant, None, "default", network);
+    }
+
     pub(crate) fn on(objects: BTreeMap<ObjectKey, Object>) -> Self {
-        let settings = Settings { default_subnets: vec!["10.201.0.0/24".parse().unwrap()], rest: 60 };
+        let settings = Settings { rest: 60 };
         let list: Vec<Object> = objects.values().cloned().collect();
         let fleet = Fleet::restore(&list, settings, 0, wall(0)).unwrap();
         Self { fleet, objects, nodes: BTreeMap::new(), revision: 1_000, now: 0, next_session: 0 }
@@ -292,7 +294,7 @@ fn policy(selector: Value, from: Value) -> Value {
 }
 
 #[test]
-fn a_new_tenant_is_furnished_and_a_want_is_granted_after_its_records_are_acknowledged() {
+fn a_want_is_granted_after_its_records_are_acknowledged() {
     let mut world = World::new();
     let one = world.join("n1");
     world.want(one, 1, "web", None);
@@ -582,18 +584,14 @@ fn statuses_say_realised_when_everybody_concerned_has_acknowledged() {
 #[test]
 fn a_deleted_tenant_leaves_nothing_behind() {
     let mut world = World::new();
-    world.write(
-        document::TENANTS,
-        "system",
-        None,
-        "acme",
-        json!({ "apiVersion": "sealane.dev/v1alpha1", "kind": "Tenant" }),
-    );
+    let tenant = json!({ "apiVersion": "sealane.dev/v1alpha1", "kind": "Tenant" });
+    world.write(document::TENANTS, "system", None, "acme", tenant);
+    world.furnish("acme");
     world.run();
     world.write(document::POLICIES, "acme", Some("default"), "p", policy(json!({}), json!({})));
     world.run();
-    assert!(Scope::default().of_tenant("acme").tenant.is_some());
-    assert!(world.objects.keys().filter(|key| key.tenant() == "acme").count() >= 3);
+    let own = world.objects.keys().filter(|key| key.tenant() == "acme").count();
+    assert!(own >= 4, "namespace, network, policy, the network's number: {own}");
     world.delete(document::TENANTS, "system", None, "acme");
     world.run();
     let left: Vec<_> = world.objects.keys().filter(|key| key.tenant() == "acme").collect();

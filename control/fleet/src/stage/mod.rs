@@ -119,8 +119,9 @@ impl Stage {
         }
     }
 
-    /// Takes in the inputs as they are at a start: nobody is connected, so there is nothing to keep apart.
-    pub(crate) fn load(&mut self, changes: Vec<Change>) {
+    /// Takes in the inputs as they are at a start: nobody is connected, so there is nothing to keep apart. Says which nodes are to
+    /// be told something.
+    pub(crate) fn load(&mut self, changes: Vec<Change>) -> Touched {
         for change in &changes {
             if let Change::PutPolicy(tenant, policy) = change {
                 let name = (*tenant, policy.namespace.clone(), policy.name.clone());
@@ -130,6 +131,7 @@ impl Stage {
         let step = self.compiler.apply(changes).nodes;
         let touched = self.tell(&step);
         self.flipped.extend(self.policies.keys().map(|name| (name.clone(), touched.clone())));
+        touched
     }
 
     /// Takes in changes of anything but policies. Says which nodes were told something at once, and when.
