@@ -28,6 +28,10 @@ pub(crate) struct Attach {
     #[command(flatten)]
     workload: Workload,
 
+    /// The endpoint's name, unique in the namespace
+    #[arg(long)]
+    name: String,
+
     /// The network namespace: a file, or a name that `ip netns` knows
     #[arg(long, value_name = "FILE|NAME", required_unless_present = "pid", conflicts_with = "pid", value_parser = NonEmptyStringValueParser::new())]
     netns: Option<String>,
@@ -66,7 +70,7 @@ pub(crate) struct Detach {
 impl Attach {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let request = Request::Attach(Box::new(self.request(settings)?));
-        match ask(settings, "attach", &self.workload.name, &request)? {
+        match ask(settings, "attach", &self.name, &request)? {
             Reply::Attached(attached) => tell(settings, &attached),
             other => Err(unexpected(&other)),
         }
@@ -74,12 +78,12 @@ impl Attach {
 
     fn request(&self, settings: &Settings) -> Result<door::Attach, Failure> {
         let (tenant, namespace) = (settings.tenant.clone(), settings.namespace.clone());
-        let container = identity(tenant.as_deref(), namespace.as_deref(), &self.workload.name)?;
+        let container = identity(tenant.as_deref(), namespace.as_deref(), &self.name)?;
         Ok(door::Attach {
             door: Door::Attach,
             tenant,
             namespace,
-            name: self.workload.name.clone(),
+            name: self.name.clone(),
             network: self.workload.network.clone(),
             labels: self.workload.labels(),
             ports: self.workload.ports(),

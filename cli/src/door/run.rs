@@ -1,5 +1,6 @@
 //! `sealane run`: a process in a namespace of its own, with a place on a virtual network.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::process::Command;
 
@@ -22,11 +23,15 @@ use crate::settings::Settings;
 #[command(after_help = "\
 Examples:
   sealane run --name web -l app=web --port-name http=80 -- nginx -g 'daemon off;'
-  sealane run --name shell -n shop -- bash
+  sealane run -n shop -- bash
   sealane run --name db --network backend -p 5432:5432 --detach -- postgres")]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) workload: Workload,
+
+    /// The endpoint's name, unique in the namespace [default: the command's, with some letters behind it]
+    #[arg(long)]
+    name: Option<String>,
 
     /// A variable beside this command's own; may be repeated
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
@@ -55,7 +60,8 @@ impl Run {
         runtime: &Runtime,
         place: impl FnOnce() -> Place,
     ) -> Result<(), Failure> {
-        let spec = self.spec(settings);
+        let name = self.name.clone().unwrap_or_else(|| name_after(&self.command[0]));
+        let spec = self.spec(settings, name);
         if !self.detach {
             return match runtime.run(&spec)? {
                 0 => Ok(()),
@@ -64,8 +70,8 @@ impl Run {
         }
         let id = spec.id()?;
         let mut progress = Progress::new();
-        progress.show(&format!("starting {}", self.workload.name));
-        let record = runtime.start_in_background(&id, in_foreground()?, place())?;
+        progress.show(&format!("starting {}", spec.name));
+        let record = runtime.start_in_background(&id, in_foreground(&spec.name)?, place())?;
         drop(progress);
         let mut out = output::screen();
         match record {
@@ -84,11 +90,11 @@ impl Run {
         Ok(())
     }
 
-    fn spec(&self, settings: &Settings) -> Spec {
+    fn spec(&self, settings: &Settings, name: String) -> Spec {
         Spec {
             tenant: settings.tenant.clone(),
             namespace: settings.namespace.clone(),
-            name: self.workload.name.clone(),
+            name,
             network: self.workload.network.clone(),
             labels: self.workload.labels(),
             ports: self.workload.ports(),
@@ -102,8 +108,20 @@ impl Run {
     }
 }
 
-/// This very command line, without the wish to return early.
-fn in_foreground() -> Result<Command, Failure> {
+/// A name for an endpoint that was given none: its command's, as far as a name may have it (RFC 1123), and five letters that
+/// tell it from others.
+fn name_after(command: &str) -> String {
+    let base = command.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let fit: String =
+        base.chars().map(|one| if one.is_ascii_alphanumeric() { one } else { '-' }).take(40).collect();
+    let fit = fit.trim_matches('-');
+    // The hasher's keys are the process' own and random.
+    let random = RandomState::new().hash_one(std::process::id()) & 0xf_ffff;
+    format!("{}-{random:05x}", if fit.is_empty() { "run" } else { fit })
+}
+
+/// This very command line, without the wish to return early, under this name.
+fn in_foreground(name: &str) -> Result<Command, Failure> {
     let this = std::env::current_exe().map_err(|source| Failure::Process {
         operation: "find",
         object: "this program".to_owned(),
@@ -113,7 +131,11 @@ fn in_foreground() -> Result<Command, Failure> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let (own, theirs) = words.split_at(end);
-    command.args(own.iter().filter(|word| *word != "--detach" && *word != "-d")).args(theirs);
+    command.args(own.iter().filter(|word| *word != "--detach" && *word != "-d"));
+    if !own.iter().any(|word| word == "--name" || word.as_encoded_bytes().starts_with(b"--name=")) {
+        command.args(["--name", name]);
+    }
+    command.args(theirs);
     Ok(command)
 }
 
@@ -121,5 +143,21 @@ fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nameless_endpoint_is_named_after_its_command_and_never_twice_the_same() {
+        for (command, start) in [("/usr/sbin/nginx", "nginx-"), ("./My_App.sh", "my-app-sh-"), ("/", "run-")]
+        {
+            let name = name_after(command);
+            assert!(name.starts_with(start) && name.len() == start.len() + 5, "{name}");
+            assert!(intent::schema::Format::Label.accepts(&name), "{name}");
+        }
+        assert_ne!(name_after("nginx"), name_after("nginx"));
     }
 }

@@ -1,4 +1,4 @@
-//! How a command line describes an endpoint: name, network, labels, ports.
+//! How a command line describes an endpoint: network, labels, ports, addresses.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -11,10 +11,6 @@ use record::{NamedPort, Protocol};
 /// The endpoint.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Workload {
-    /// The endpoint's name, unique in the namespace
-    #[arg(long)]
-    pub(crate) name: String,
-
     /// The virtual network [default: the namespace's]
     #[arg(long, value_name = "NAME")]
     pub(crate) network: Option<String>,

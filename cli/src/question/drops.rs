@@ -52,7 +52,8 @@ impl Drops {
         match settings.output {
             Format::Json | Format::Yaml => output::document(&mut out, settings.output, &json!(list))?,
             Format::Table | Format::Wide | Format::Name => {
-                let mut columns = if self.samples { samples() } else { counts(&list) };
+                let mut columns =
+                    if self.samples { samples() } else { counts(&list, settings.output == Format::Wide) };
                 if self.samples {
                     fill(&mut columns, &list.samples);
                 }
@@ -102,11 +103,11 @@ impl Drops {
     }
 }
 
-fn counts(list: &DropList) -> Columns {
-    let mut columns =
-        Columns::new(["node", "tenant", "network", "reason", "packets", "bytes", "rule", "meaning"]);
+fn counts(list: &DropList, wide: bool) -> Columns {
+    let plain = ["node", "tenant", "network", "reason", "packets", "bytes", "rule"];
+    let mut columns = Columns::new(plain.into_iter().chain(wide.then_some("meaning")));
     for count in &list.counts {
-        columns.row([
+        let cells = [
             count.node.clone(),
             count.tenant.clone().unwrap_or_default(),
             count.network.clone().unwrap_or_default(),
@@ -114,8 +115,8 @@ fn counts(list: &DropList) -> Columns {
             count.traffic.packets.to_string(),
             bytes(count.traffic.bytes),
             count.rule.clone().unwrap_or_default(),
-            count.meaning.clone(),
-        ]);
+        ];
+        columns.row(cells.into_iter().chain(wide.then(|| count.meaning.clone())));
     }
     columns
 }
@@ -167,7 +168,7 @@ mod tests {
             columns.write(&mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
-        let counted = text(counts(&list));
+        let counted = text(counts(&list, true));
         assert!(
             counted.contains("policy-denied   4         240 B   NetworkPolicy shop/db ingress"),
             "{counted}"

@@ -1,9 +1,10 @@
 //! `sealane flows`: the live flows.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use clap::Args;
-use fleet::inspect::FlowList;
+use fleet::inspect::{FlowList, NamedFlow, Peer};
 use serde_json::json;
 
 use super::{duration, here, peer, tell_unanswered, traffic};
@@ -15,7 +16,8 @@ use crate::settings::{Format, Settings};
 
 /// Show live flows
 ///
-/// Each flow is told as its initiator began it, with the rule that allowed it; no rule means the network's default.
+/// Each flow is told once, as its initiator began it, with the rule that allowed it; no rule means the network's default. `-o wide`
+/// tells it as each node on its way sees it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -40,6 +42,10 @@ pub(crate) struct Flows {
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     limit: u32,
 
+    /// Those that are closed too, which linger until their time is over
+    #[arg(short, long)]
+    all: bool,
+
     /// Ask the agent of this host
     #[arg(long)]
     here: bool,
@@ -53,7 +59,7 @@ impl Flows {
         match settings.output {
             Format::Json | Format::Yaml => output::document(&mut out, settings.output, &json!(list))?,
             Format::Table | Format::Wide | Format::Name => {
-                table(&list, settings.output == Format::Wide).write(&mut out)?;
+                table(&list, settings.output == Format::Wide, self.all).write(&mut out)?;
                 tell_unanswered(&list.unanswered);
             }
         }
@@ -73,11 +79,32 @@ impl Flows {
     }
 }
 
-fn table(list: &FlowList, wide: bool) -> Columns {
+/// The flows to be told: of those that two nodes tell of, the one that judged it.
+fn told(list: &FlowList, wide: bool, all: bool) -> Vec<&NamedFlow> {
+    let live = list.flows.iter().filter(|flow| all || flow.state != CLOSED);
+    if wide {
+        return live.collect();
+    }
+    let mut once: BTreeMap<_, &NamedFlow> = BTreeMap::new();
+    for flow in live {
+        let end = |peer: &Peer| (peer.address, peer.port);
+        let identity =
+            (&flow.tenant, &flow.network, &flow.protocol, end(&flow.source), end(&flow.destination));
+        let entry = once.entry(identity).or_insert(flow);
+        if entry.rule.is_none() && flow.rule.is_some() {
+            *entry = flow;
+        }
+    }
+    once.into_values().collect()
+}
+
+const CLOSED: &str = "closed";
+
+fn table(list: &FlowList, wide: bool, all: bool) -> Columns {
     let plain = ["network", "protocol", "from", "to", "state", "sent", "received", "idle", "allowed by"];
     let more = ["age", "node", "tenant", "translation"];
     let mut columns = Columns::new(plain.iter().chain(if wide { &more[..] } else { &[] }));
-    for flow in &list.flows {
+    for flow in told(list, wide, all) {
         let cells = [
             flow.network.clone(),
             flow.protocol.clone(),
@@ -107,7 +134,7 @@ mod tests {
             "received": {"packets": 2, "bytes": 1500}, "ageMs": 5000, "idleMs": 10, "state": "established",
             "rule": null, "translation": "source 172.31.0.1:16384"}]})).unwrap();
         let mut out = Vec::new();
-        table(&list, false).write(&mut out).unwrap();
+        table(&list, false, false).write(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let row: Vec<&str> = text
             .lines()
@@ -132,7 +159,26 @@ mod tests {
             ]
         );
         let mut out = Vec::new();
-        table(&list, true).write(&mut out).unwrap();
+        table(&list, true, false).write(&mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("shop/web (10.0.0.2:4000)"));
+    }
+
+    #[test]
+    fn a_flow_that_two_nodes_tell_of_is_told_once_with_its_rule_and_closed_ones_only_on_request() {
+        let flow = |node: &str, port: u16, state: &str, rule: Option<&str>| {
+            json!({"node": node, "tenant": "default", "network": "blue", "protocol": "TCP",
+                "source": {"address": "10.0.0.2", "port": port, "endpoint": null},
+                "destination": {"address": "10.0.0.3", "port": 80, "endpoint": null},
+                "sent": {"packets": 1, "bytes": 60}, "received": {"packets": 1, "bytes": 60}, "ageMs": 1, "idleMs": 1,
+                "state": state, "rule": rule, "translation": ""})
+        };
+        let list: FlowList = serde_json::from_value(json!({"unanswered": [], "flows": [
+            flow("n1", 4000, "established", None), flow("n2", 4000, "established", Some("NetworkPolicy a/b")),
+            flow("n1", 4001, "closed", None)]}))
+        .unwrap();
+        let rules = |flows: Vec<&NamedFlow>| flows.iter().map(|flow| flow.rule.is_some()).collect::<Vec<_>>();
+        assert_eq!(rules(told(&list, false, false)), [true]);
+        assert_eq!(rules(told(&list, false, true)), [true, false]);
+        assert_eq!(told(&list, true, true).len(), 3);
     }
 }
