@@ -78,6 +78,20 @@ static __always_inline __u32 admit_group(struct packet *p, const struct flow *f,
 	return judged;
 }
 
+static __always_inline int admit_is_held(const struct packet *p, __u32 group)
+{
+	return policy_rule_sets(p->tenant, group, p->generation).ingress != ABSENT;
+}
+
+/*
+ * An answer does not tell the group of an initiator on another node. Where the one that the flow was judged by is gone, the
+ * initiator has another, which its next packet brings; until then its own node judges the answers, by the tag that they carry.
+ */
+static __always_inline int admit_initiator_has_moved(const struct packet *p, const struct flow *f, int back)
+{
+	return back && p->target == TARGET_NODE && !admit_is_held(p, f->groups[0]) && admit_is_held(p, p->source_group);
+}
+
 /*
  * Judges a known flow anew where needed. A flow to another node was not judged here when it began (`sides` 0), for the peer's
  * group was not known; the peer's answer brings it, and an answer that policy now forbids is cut at this end too.
@@ -95,7 +109,7 @@ static __always_inline int admit_again(struct packet *p, struct flow *f, int bac
 	if (sender == ABSENT || receiver == ABSENT)
 		return 0;
 	reason = admit_judge(p, sender, receiver, port, sides);
-	if (reason == DROP_GROUP_UNKNOWN && !f->sides)
+	if (reason == DROP_GROUP_UNKNOWN && (!f->sides || admit_initiator_has_moved(p, f, back)))
 		return 0;
 	if (reason)
 		return reason;

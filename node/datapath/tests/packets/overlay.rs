@@ -1,11 +1,12 @@
 //! Between nodes: who may send what for whom, and how large.
 
-use record::record::{Member, Peer, Record};
-use record::{DropReason, NodeId, Verdict, Vni};
+use record::record::{Key, Member, Peer, Record};
+use record::{DropReason, Group, NodeId, Verdict, Vni};
 
 use crate::frame::{Ends, SYN, a_to, b_to, read, tcp, tcp_with, udp};
 use crate::ground::{
-    GATEWAY, GROUP_A, GROUP_FAR, MAC_A, MAC_B, REDIRECT, TENANT, families, group, on_ground, row,
+    GATEWAY, GROUP_A, GROUP_B, GROUP_FAR, Ground, MAC_A, MAC_B, REDIRECT, TENANT, families, group, on_ground,
+    row,
 };
 
 const SENDER: &str = "192.0.2.2";
@@ -163,6 +164,48 @@ fn a_tag_of_another_group_judges_the_flow_anew() {
                 ground.overlay_brings(100, SENDER, GROUP_A.0, &frame)
             });
             assert!(ground.datapath.flows(&Default::default()).unwrap().is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_quiet_initiator_that_got_another_group_is_answered_and_then_judged_by_it() {
+    on_ground(|ground| {
+        let moved = Group(301);
+        for family in families() {
+            ground.apply(&[
+                group(TENANT, GROUP_FAR, 0, 0),
+                group(TENANT, moved, 0, 0),
+                group(TENANT, GROUP_B, 1, 0),
+                row(1, Peer::Group(GROUP_FAR), &[(0, 0, Verdict::Allow, 4)]),
+                row(1, Peer::Others, &[(0, 0, Verdict::Deny, 5)]),
+            ]);
+            let ends = Ends::new(family.far, 7, family.b, 8);
+            let answer = udp(MAC_B, ends.back(), b"");
+            let asks = |ground: &Ground, tag: Group| {
+                ground.overlay_brings(100, SENDER, tag.0, &udp(MAC_A, ends, b""))
+            };
+            assert_eq!(asks(ground, GROUP_FAR).action, REDIRECT, "{}", ground.story());
+            // Its old number is taken back before it has spoken with the new one.
+            ground.remove(&[Key::Group(TENANT, GROUP_FAR)]);
+            assert_eq!(ground.b_sends(&answer).action, REDIRECT, "{}", ground.story());
+            ground.assert_drops(DropReason::PolicyDenied, |ground| asks(ground, moved));
+        }
+    });
+}
+
+#[test]
+fn an_answerer_whose_own_group_is_not_known_fails_closed() {
+    on_ground(|ground| {
+        for family in families() {
+            ground.apply(&[group(TENANT, GROUP_FAR, 0, 0), group(TENANT, GROUP_B, 0, 0)]);
+            let ends = Ends::new(family.far, 7, family.b, 8);
+            let frame = udp(MAC_A, ends, b"");
+            assert_eq!(ground.overlay_brings(100, SENDER, GROUP_FAR.0, &frame).action, REDIRECT);
+            ground.remove(&[Key::Group(TENANT, GROUP_FAR), Key::Group(TENANT, GROUP_B)]);
+            ground.assert_drops(DropReason::GroupUnknown, |ground| {
+                ground.b_sends(&udp(MAC_B, ends.back(), b""))
+            });
         }
     });
 }
