@@ -133,9 +133,8 @@ impl Fleet {
             );
             self.closed(older);
         }
-        let started = (hello.generation.0 >> 32) as u32;
-        if started >= self.stage.start() && hello.generation.0 > 0 {
-            self.catch_up(started);
+        if hello.generation > self.stage.newest() {
+            self.catch_up((hello.generation.0 >> 32) as u32);
         }
         self.welcome(session, node, &hello);
         self.compare_endpoints(node, &hello.endpoints);
@@ -171,7 +170,7 @@ impl Fleet {
         }
     }
 
-    /// The node holds a generation of a later start than this one: the store is older than the node.
+    /// The node holds a generation that this server has not come to: the store is older than the node.
     fn catch_up(&mut self, started: u32) {
         tracing::warn!(
             started,
@@ -259,6 +258,12 @@ impl Fleet {
                 fault,
                 "an endpoint was reported that should not be there"
             );
+        }
+        let owner = self.network(report.vni).and_then(|(tenant, _)| self.directory.find(tenant));
+        if owner.is_some_and(|owner| owner.id != report.tenant) {
+            let (node, network) = (self.node_name(node), self.network_words(report.vni));
+            tracing::error!(node, network, endpoint = report.name, tenant = %report.tenant, "an endpoint was reported in another tenant's network; it counts for nothing");
+            return;
         }
         let created = known.map_or_else(|| self.stamp(), |known| known.created.clone());
         let Some(object) = self.object_of(&report) else {

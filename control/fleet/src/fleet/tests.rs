@@ -449,6 +449,7 @@ fn a_node_that_comes_back_is_sent_nothing_that_it_holds_also_by_a_server_that_st
     let again = world.connect(std::mem::take(&mut node));
     world.run();
     assert_eq!(world.nodes[&again].deltas(), 0, "{:?}", world.nodes[&again].received);
+    assert_eq!(world.fleet.stage.start(), 1, "coming back is no new start");
     let (node_one, node_two) = (world.leave(again), world.leave(two));
 
     let mut world = World::on(world.objects);
@@ -676,4 +677,51 @@ fn a_container_of_a_known_group_is_one_record_for_one_node_however_large_the_fab
     let after = world.fleet.stage.compiler().work();
     assert_eq!(after.records_written - before.records_written, 1);
     assert_eq!(after.rows_built, before.rows_built);
+}
+
+#[test]
+fn what_a_node_cannot_realise_is_told_and_tried_again_until_it_can() {
+    let mut world = World::new();
+    let one = world.join("n1");
+    world.want(one, 1, "db", None);
+    world.run();
+    world.attach(one, "db", &[("app", "db")]);
+    world.run();
+    let spec = policy(json!({ "app": "db" }), json!({ "app": "web" }));
+    world.write(document::POLICIES, "default", Some("default"), "db", spec);
+    let fault = |node: &mut FakeNode| {
+        for ack in &mut node.acks {
+            let rows = node.records.keys().filter(|key| matches!(key, Key::Row(..)));
+            let reason = || "the map of rows is full".to_owned();
+            ack.faults =
+                rows.map(|key| record::delta::Fault { key: key.clone(), reason: reason() }).collect();
+        }
+    };
+    for _ in 0..20 {
+        world.settle();
+        let node = world.nodes.get_mut(&one).unwrap();
+        fault(node);
+        while let Some(ack) = world.nodes.get_mut(&one).unwrap().acks.pop_front() {
+            world.fleet.message(one, NodeMessage::Ack(ack));
+        }
+    }
+    let told = |world: &World| {
+        let statuses = world.fleet.statuses();
+        let policy =
+            statuses.iter().find(|write| write.key.resource() == document::POLICIES).unwrap().conditions[0]
+                .clone();
+        let node =
+            statuses.iter().find(|write| write.key.name() == "n1").unwrap().fields["behindBecause"].clone();
+        (policy, node)
+    };
+    let (policy, node) = told(&world);
+    assert!(
+        !policy.holds && policy.reason == "NodeFault" && policy.message.contains("rows is full"),
+        "{policy:?}"
+    );
+    assert!(node.as_str().unwrap().contains("rows is full"), "{node}");
+    world.pass(6_000);
+    world.run();
+    assert!(told(&world).0.holds, "{:?}", told(&world));
+    assert_eq!(told(&world).1, "");
 }

@@ -239,6 +239,11 @@ impl Stage {
         self.start
     }
 
+    /// The newest generation that was numbered.
+    pub(crate) fn newest(&self) -> Generation {
+        Generation(u64::from(self.start) << 32 | u64::from(self.count))
+    }
+
     /// The policies in force since the last call, each with the nodes that were told and when.
     pub(crate) fn take_flipped(&mut self) -> Vec<(PolicyName, Touched)> {
         std::mem::take(&mut self.flipped)
