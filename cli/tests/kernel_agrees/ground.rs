@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +16,8 @@ use compile::Delivery;
 use datapath::{Config, Datapath, EndpointAddress, Leg, LocalEndpoint, Overlay, Published, Timeouts};
 use nix::sched::{CloneFlags, unshare};
 use record::{DropReason, Generation, Group, Mac, NodeId, Protocol, Record, RuleId, TenantId, Vni};
+
+use crate::tunnel::{Tag, Tunnel};
 
 /// What a program says of a packet that passes.
 pub(crate) const REDIRECT: u32 = 7;
@@ -58,7 +60,9 @@ pub(crate) struct Node {
     pods: Vec<u32>,
     uplink: u32,
     leg: u32,
+    overlay: u32,
     programs: BTreeMap<&'static str, OwnedFd>,
+    tunnel: Option<Tunnel>,
 }
 
 /// Runs a test on a thread of its own, whose namespaces go with it.
@@ -90,7 +94,8 @@ impl Node {
         let mut config = Config::new(mount.join(format!("node{number}")), NodeId(number));
         let underlay = [format!("192.0.2.{number}"), format!("2001:db8::{number}")];
         config.underlay = underlay.iter().map(|text| text.parse().unwrap()).collect();
-        config.overlay = Some(Overlay { link: index(format!("vx{number}")), mtu: 1450 });
+        let overlay = index(format!("vx{number}"));
+        config.overlay = Some(Overlay { link: overlay, mtu: 1450 });
         let [host, fabric] = [format!("leg{number}h"), format!("leg{number}f")].map(index);
         config.leg = Some(Leg { host, host_mac: LEG_MAC, fabric });
         config.uplinks = vec![index(format!("up{number}"))];
@@ -118,7 +123,9 @@ impl Node {
             pods: (0..PODS).map(|pod| index(format!("pod{number}x{pod}"))).collect(),
             uplink: config.uplinks[0],
             leg: fabric,
+            overlay,
             programs: BTreeMap::new(),
+            tunnel: None,
         }
     }
 
@@ -204,6 +211,18 @@ impl Node {
         self.run("from_host", "leg", self.leg, frame)
     }
 
+    /// Another node, with this underlay address, sends for a pod of this group.
+    pub(crate) fn overlay_brings(
+        &mut self,
+        sender: Ipv4Addr,
+        (vni, group): (Vni, Group),
+        frame: &[u8],
+    ) -> u32 {
+        let hook = self.pin_dir.join("links").join("overlay");
+        let tunnel = self.tunnel.get_or_insert_with(|| Tunnel::into(&hanging(&hook)));
+        run(&tunnel.program, self.overlay, [vni.value(), u32::from(sender), group.0.into()], frame)
+    }
+
     /// Something comes from the world.
     pub(crate) fn uplink_gets(&mut self, frame: &[u8]) -> u32 {
         self.run("from_uplink", "uplink0", self.uplink, frame)
@@ -221,7 +240,7 @@ impl Node {
     fn run(&mut self, name: &'static str, hook: &str, link: u32, frame: &[u8]) -> u32 {
         let pin_dir = &self.pin_dir;
         let program = self.programs.entry(name).or_insert_with(|| hanging(&pin_dir.join("links").join(hook)));
-        run(program, link, frame)
+        run(program, link, Tag::default(), frame)
     }
 }
 
@@ -247,9 +266,10 @@ fn hanging(hook: &Path) -> OwnedFd {
 }
 
 /// What the program says of a frame that comes in by the link.
-fn run(program: &OwnedFd, link: u32, frame: &[u8]) -> u32 {
+fn run(program: &OwnedFd, link: u32, tag: Tag, frame: &[u8]) -> u32 {
     let mut context = [0u32; CONTEXT_WORDS];
     context[LINK] = link;
+    context[CB..CB + tag.len()].copy_from_slice(&tag);
     let mut out = vec![0u8; frame.len() + 512];
     let mut options = libbpf_sys::bpf_test_run_opts {
         sz: size_of::<libbpf_sys::bpf_test_run_opts>() as libbpf_sys::size_t,
@@ -267,9 +287,10 @@ fn run(program: &OwnedFd, link: u32, frame: &[u8]) -> u32 {
     options.retval
 }
 
-/// The kernel's `struct __sk_buff` in words, and where `ifindex` is in it.
+/// The kernel's `struct __sk_buff` in words, and where `ifindex` and `cb` are in it.
 const CONTEXT_WORDS: usize = 48;
 const LINK: usize = 10;
+const CB: usize = 12;
 
 /// Pods' links stay down: frames come by test run, and the kernel's own neighbour discovery would be counted among the drops.
 fn make_links() {

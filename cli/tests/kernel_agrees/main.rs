@@ -14,6 +14,7 @@ mod ground;
 #[allow(dead_code, reason = "the other test asks it about single rules too")]
 mod oracle;
 mod traffic;
+mod tunnel;
 #[path = "../../../compile/tests/upstream/world.rs"]
 mod world;
 

@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use compile::{Compiler, Flow, Inquiry, Judged, Party, verdict};
 use proptest::test_runner::TestCaseError;
 use record::inspect::{Judgement, Packet as Question};
-use record::{DropReason, Group, Prefix, RuleId};
+use record::{DropReason, Group, Mac, Prefix, RuleId};
 
 use crate::Counts;
 use crate::fabric::{self, GRE, ICMP, ICMPV6, TENANT, vni};
@@ -43,7 +43,7 @@ enum Name {
 enum Way {
     /// Between two pods of the node.
     Local,
-    /// From another node: asked about, with the group that its tag would have.
+    /// From a pod of another node, with its group in the tag.
     Overlay,
     /// To the world.
     Out,
@@ -57,6 +57,8 @@ enum Way {
 
 /// Sent or asked about in each round, about.
 const PACKETS_OF_A_ROUND: usize = 160;
+/// Of a pod of another node.
+const PEER_MAC: Mac = Mac([2, 0, 0, 0, 2, 0]);
 const FIRST_SOURCE_PORT: u16 = 20_000;
 const FIRST_PUBLISHED_PORT: u16 = 31_000;
 
@@ -121,6 +123,21 @@ fn node_of<'a>(ground: &'a mut Ground, pod: &str) -> (u32, &'a mut crate::ground
     let found = ground.nodes.iter_mut().find(|(_, node)| node.endpoints.contains_key(pod));
     let (number, node) = found.expect("every pod is attached");
     (*number, node)
+}
+
+impl Case {
+    /// The pod at whose node the packet is judged, with its address.
+    fn judge(&self) -> (&str, IpAddr) {
+        let local = if self.way == Way::Local { &self.from } else { &self.to };
+        local.pod().or(self.from.pod()).expect("one end is a pod")
+    }
+
+    /// The underlay address and the group with which another node sends it.
+    fn tag(&self, ground: &mut Ground) -> Option<(Ipv4Addr, Group)> {
+        let (Way::Overlay, Name::Pod(pod, address)) = (self.way, &self.from) else { return None };
+        let (number, node) = node_of(ground, pod);
+        Some((Ipv4Addr::new(192, 0, 2, number as u8), node.group(pod, *address)))
+    }
 }
 
 impl Name {
@@ -220,11 +237,12 @@ impl Round<'_> {
         }
         self.compiler_explains(&known)?;
         self.kernel_explains(&known, (sender, receiver))?;
-        if case.way != Way::Overlay {
-            self.answer(&known, drops)?;
-            self.send(&known, drops)?;
+        // Every other flow is quiet while numbers move, and its receiver is the first to speak afterwards.
+        if !self.settled && case.source_port % 2 == 1 {
+            return Ok(());
         }
-        Ok(())
+        self.answer(&known, drops)?;
+        self.send(&known, drops)
     }
 
     /// The initiator's next packet: a flow's first, or one that continues it, or that tries again.
@@ -281,12 +299,12 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Pushes the case's packet into the program at which it comes to the node.
+    /// Pushes the case's packet into the program at which it comes to the node that judges it.
     fn push(&mut self, case: &Case) -> u32 {
-        let own = case.to.pod().filter(|_| case.from.pod().is_none()).or(case.from.pod());
-        let (pod, address) = own.expect("one end is a pod of the node");
+        let (pod, address) = case.judge();
+        let tag = case.tag(self.ground);
         let (_, node) = node_of(self.ground, pod);
-        let mac = node.endpoints[pod].mac;
+        let (mac, inside) = (node.endpoints[pod].mac, (address, case.port));
         let (mac, from, to) = match (case.way, &case.from, &case.to) {
             (Way::Published(port), Name::Outside(from), _) => (ROUTER, *from, (node.underlay(address), port)),
             (Way::FromHost, ..) => {
@@ -294,14 +312,16 @@ impl Round<'_> {
                 (LEG_MAC, host.parse().unwrap(), (node.shadow(pod, address), case.port))
             }
             (Way::ToHost, ..) => (mac, address, (node.underlay(address), case.port)),
+            (Way::Overlay, Name::Pod(_, from), _) => (PEER_MAC, *from, inside),
             (_, _, Name::Pod(_, to) | Name::Outside(to)) => (mac, address, (*to, case.port)),
             other => panic!("no packet goes by {:?} to {:?}", other.0, other.2),
         };
         let flags = if case.begun.get() { ACK } else { SYN };
         let frame = Frame { mac, protocol: case.protocol, from: (from, case.source_port), to, flags }.bytes();
-        match case.way {
-            Way::Published(_) => node.uplink_gets(&frame),
-            Way::FromHost => node.host_sends(&frame),
+        match (case.way, tag) {
+            (_, Some((sender, group))) => node.overlay_brings(sender, (vni(), group), &frame),
+            (Way::Published(_), _) => node.uplink_gets(&frame),
+            (Way::FromHost, _) => node.host_sends(&frame),
             _ => node.pod_sends(pod, &frame),
         }
     }
@@ -313,17 +333,16 @@ impl Round<'_> {
         (sender, receiver): (Group, Group),
     ) -> Result<(), TestCaseError> {
         let case = known.case;
-        let tag = match (case.way, &case.from) {
-            (Way::Overlay, Name::Pod(pod, address)) => Some(node_of(self.ground, pod).1.group(pod, *address)),
+        if case.way == Way::FromHost {
             // The node's own stack has no address inside to ask by.
-            (Way::FromHost, _) => return Ok(()),
-            _ => None,
-        };
-        let judge = case.to.pod().or(case.from.pod()).expect("one end is a pod");
-        let (_, node) = node_of(self.ground, judge.0);
+            return Ok(());
+        }
+        let tag = case.tag(self.ground).map(|(_, group)| group);
+        let (pod, own) = case.judge();
+        let (_, node) = node_of(self.ground, pod);
         let place = |name: &Name| match name {
             Name::Pod(_, address) | Name::Outside(address) => *address,
-            Name::OwnNode => node.underlay(judge.1),
+            Name::OwnNode => node.underlay(own),
         };
         let (source, destination) = (place(&case.from), place(&case.to));
         let question =
