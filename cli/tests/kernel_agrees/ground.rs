@@ -86,6 +86,11 @@ impl Ground {
         let nodes = [1, 2].map(|number| (number, Node::new(number, mount.0.path())));
         Self { nodes: nodes.into(), _mount: mount }
     }
+
+    /// The node with this number.
+    pub(crate) fn node(&mut self, number: u32) -> &mut Node {
+        self.nodes.get_mut(&number).expect("the nodes are 1 and 2")
+    }
 }
 
 impl Node {

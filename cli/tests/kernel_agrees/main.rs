@@ -107,19 +107,25 @@ fn change(
     pass(ground, &compiler, before, true, "before")?;
     let refined = compiler.apply([Change::Keep(TENANT, fabric::universe(after))]);
     for step in steps(&refined) {
-        apply(ground, &step);
-        pass(ground, &compiler, before, false, "while groups are refined")?;
+        for (node, delivery) in step {
+            ground.node(node).apply(&delivery);
+            pass(ground, &compiler, before, false, "while groups are refined")?;
+        }
     }
     pass(ground, &compiler, before, true, "with groups refined")?;
     let mut edits = fabric::policy_changes(before, after);
     edits.push(Change::Keep(TENANT, fabric::universe(before)));
     let changed = compiler.apply(edits);
-    apply(ground, &whole(&changed));
+    for (node, delivery) in whole(&changed) {
+        ground.node(node).apply(&delivery);
+    }
     pass(ground, &compiler, after, true, "with the rules changed")?;
     let coarsened = compiler.apply([Change::Keep(TENANT, Universe::default())]);
     for step in steps(&coarsened) {
-        apply(ground, &step);
-        pass(ground, &compiler, after, false, "while groups are coarsened")?;
+        for (node, delivery) in step.into_iter().rev() {
+            ground.node(node).apply(&delivery);
+            pass(ground, &compiler, after, false, "while groups are coarsened")?;
+        }
     }
     pass(ground, &compiler, after, true, "after")
 }
@@ -140,7 +146,7 @@ fn begin(ground: &mut Ground, compiler: &Compiler, world: &World) {
     }
 }
 
-/// What each node is told in one step.
+/// What each node is told in one step. Between two steps some nodes are ahead of others.
 type Step = std::collections::BTreeMap<u32, compile::Delivery>;
 
 fn whole(changes: &Changes) -> Step {
@@ -155,10 +161,4 @@ fn steps(changes: &Changes) -> [Step; 3] {
         }
     }
     steps
-}
-
-fn apply(ground: &mut Ground, step: &Step) {
-    for (number, delivery) in step {
-        ground.nodes.get_mut(number).expect("there are two nodes").apply(delivery);
-    }
 }

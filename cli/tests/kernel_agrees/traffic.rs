@@ -29,6 +29,8 @@ pub(crate) struct Case {
     begun: Cell<bool>,
     /// Whether its last packet passed, so that there is a flow.
     live: Cell<bool>,
+    /// Whether the initiator's own node has a flow too, where that is another.
+    sent: Cell<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +79,7 @@ pub(crate) fn cases(ground: &mut Ground, before: &World, after: &World) -> Vec<C
         source_port: FIRST_SOURCE_PORT + number,
         begun: Cell::new(false),
         live: Cell::new(false),
+        sent: Cell::new(false),
     };
     let cases: Vec<Case> = chosen.map(case).collect();
     for case in &cases {
@@ -125,6 +128,11 @@ fn node_of<'a>(ground: &'a mut Ground, pod: &str) -> (u32, &'a mut crate::ground
     (*number, node)
 }
 
+/// Of a node, as others see it.
+fn underlay(node: u32) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, node as u8)
+}
+
 impl Case {
     /// The pod at whose node the packet is judged, with its address.
     fn judge(&self) -> (&str, IpAddr) {
@@ -136,7 +144,7 @@ impl Case {
     fn tag(&self, ground: &mut Ground) -> Option<(Ipv4Addr, Group)> {
         let (Way::Overlay, Name::Pod(pod, address)) = (self.way, &self.from) else { return None };
         let (number, node) = node_of(ground, pod);
-        Some((Ipv4Addr::new(192, 0, 2, number as u8), node.group(pod, *address)))
+        Some((underlay(number), node.group(pod, *address)))
     }
 }
 
@@ -242,6 +250,8 @@ impl Round<'_> {
             return Ok(());
         }
         self.answer(&known, drops)?;
+        self.answer_comes_back(&known, drops)?;
+        self.leave(&known)?;
         self.send(&known, drops)
     }
 
@@ -296,6 +306,63 @@ impl Round<'_> {
             }
             Ok(_) => self.counts.answered += 1,
         }
+        Ok(())
+    }
+
+    /// The answer comes to the node of an initiator elsewhere, which judges it by the tag that it carries.
+    fn answer_comes_back(&mut self, known: &Known<'_>, drops: &mut Drops) -> Result<(), TestCaseError> {
+        let case = known.case;
+        let (Some(from), Some(to)) = (case.from.pod(), case.to.pod()) else { return Ok(()) };
+        if case.protocol != TCP || !case.sent.get() {
+            return Ok(());
+        }
+        let (number, node) = node_of(self.ground, to.0);
+        let tag = (vni(), node.group(to.0, to.1));
+        let frame = Frame {
+            mac: PEER_MAC,
+            protocol: TCP,
+            from: (to.1, case.port),
+            to: (from.1, case.source_port),
+            flags: SYN | ACK,
+        };
+        let (_, node) = node_of(self.ground, from.0);
+        let action = node.overlay_brings(underlay(number), tag, &frame.bytes());
+        self.counts.packets += 1;
+        if action != if known.outcome.is_ok() { REDIRECT } else { SHOT } {
+            return Err(known.fail(format!("the kernel says {action} of the answer that comes back")));
+        }
+        match known.outcome {
+            Ok(_) => self.counts.answered += 1,
+            Err(cause) => {
+                self.expect(drops, cause);
+                self.counts.cut += 1;
+                case.sent.set(false);
+            }
+        }
+        Ok(())
+    }
+
+    /// A packet to another node leaves the initiator's, if policy allows it; one that it does not may leave too, unjudged.
+    fn leave(&mut self, known: &Known<'_>) -> Result<(), TestCaseError> {
+        let case = known.case;
+        let (Some(from), Some(to)) = (case.from.pod(), case.to.pod()) else { return Ok(()) };
+        if case.way != Way::Overlay || known.outcome.is_err() {
+            return Ok(());
+        }
+        let (_, node) = node_of(self.ground, from.0);
+        let frame = Frame {
+            mac: node.endpoints[from.0].mac,
+            protocol: case.protocol,
+            from: (from.1, case.source_port),
+            to: (to.1, case.port),
+            flags: if case.sent.get() { ACK } else { SYN },
+        };
+        let action = node.pod_sends(from.0, &frame.bytes());
+        self.counts.packets += 1;
+        if action != REDIRECT {
+            return Err(known.fail(format!("the kernel says {action} of the packet that leaves")));
+        }
+        case.sent.set(true);
         Ok(())
     }
 
