@@ -46,7 +46,7 @@ impl Node {
                 );
             }
         }
-        self.sweep(&found).await;
+        self.sweep(&found, &attachments).await;
         Ok(())
     }
 
@@ -69,9 +69,10 @@ impl Node {
         }
     }
 
-    /// Removes from the kernel what nobody has.
-    async fn sweep(&self, found: &[Found]) {
-        for Found { number, .. } in found {
+    /// Removes from the kernel what nobody has, nor had when it was found: that is being removed, or has been.
+    async fn sweep(&self, found: &[Found], before: &[Attachment]) {
+        let had: BTreeSet<u32> = before.iter().map(|attachment| attachment.number).collect();
+        for Found { number, .. } in found.iter().filter(|found| !had.contains(&found.number)) {
             if self.ledger().numbered(*number).is_some() {
                 continue;
             }
@@ -110,15 +111,15 @@ impl Node {
                 return;
             }
         };
-        for attachment in before {
+        for attachment in &before {
             let has_link = found.iter().any(|found| found.number == attachment.number && found.link);
             match attachment.step {
                 Step::Attached if !has_link => self.release(attachment.number).await,
-                Step::Leaving => self.retry(&attachment).await,
+                Step::Leaving => self.retry(attachment).await,
                 Step::Attached | Step::Planned => {}
             }
         }
-        self.sweep(&found).await;
+        self.sweep(&found, &before).await;
         self.bury().await;
         let node = Arc::clone(self);
         blocking(move || {

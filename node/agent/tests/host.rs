@@ -118,6 +118,11 @@ async fn on_the_host() {
     assert!(host.metrics().contains("sealane_agent_attachments 3"), "{}", host.metrics());
     drop((session, server));
 
+    for pause in [20, 80, 200, 400] {
+        agent = host.kill_amid_attaches(agent, Duration::from_millis(pause));
+    }
+    assert!(talks(&mut standing), "none of it cuts what stands");
+
     // A container that ends is released; a stopped agent leaves the rest alone; purged, nothing is left.
     drop(late);
     host.wait_until("the ended container is released", || host.list().len() == 2);
@@ -187,20 +192,11 @@ impl Host {
     }
 
     fn ask(&self, request: &Request) -> Reply {
-        let mut socket = UnixStream::connect(self.path("agent.sock")).unwrap();
-        let mut line = serde_json::to_vec(request).unwrap();
-        line.push(b'\n');
-        socket.write_all(&line).unwrap();
-        let mut answer = String::new();
-        BufReader::new(socket).read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap()
+        self.try_ask(request).unwrap()
     }
 
     fn attach(&self, request: Attach) -> Attached {
-        match self.ask(&Request::Attach(request.into())) {
-            Reply::Attached(attached) => *attached,
-            other => panic!("{other:?}: {}", self.world()),
-        }
+        attached(self.ask(&Request::Attach(request.into())))
     }
 
     fn list(&self) -> Vec<Attached> {
@@ -220,6 +216,59 @@ impl Host {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         answer
+    }
+
+    /// Kills the agent while containers are attached: whatever was answered stays, and of the rest nothing half.
+    fn kill_amid_attaches(&self, mut agent: Agent, pause: Duration) -> Agent {
+        let containers: Vec<Container> = (0..8).map(|_| Container::start()).collect();
+        let answered: Vec<Attached> = std::thread::scope(|scope| {
+            let attach = |(index, container): (usize, &Container)| {
+                let request = request(&format!("killed{index}"), container, &[]);
+                scope.spawn(move || self.try_ask(&Request::Attach(request.into())))
+            };
+            let attaches: Vec<_> = containers.iter().enumerate().map(attach).collect();
+            std::thread::sleep(pause);
+            agent.kill();
+            let answers = attaches.into_iter().filter_map(|attach| attach.join().unwrap());
+            answers.map(attached).collect()
+        });
+        let agent = self.agent();
+        self.assert_nothing_leaked();
+        let listed = self.list();
+        eprintln!("killed after {pause:?}: {} of 8 were answered, {} stay", answered.len(), listed.len() - 3);
+        assert!(answered.iter().all(|attached| listed.contains(attached)), "{answered:#?}\n{listed:#?}");
+        for attached in listed.iter().filter(|attached| attached.name.starts_with("killed")) {
+            assert_eq!(self.ask(&Request::Detach(detach(&attached.container))), Reply::Done);
+        }
+        self.assert_nothing_leaked();
+        agent
+    }
+
+    /// Links and pins are those of the attachments that are listed.
+    fn assert_nothing_leaked(&self) {
+        let listed: BTreeSet<String> =
+            self.list().into_iter().map(|attached| attached.host_interface).collect();
+        let name = |link: &String| link.split('@').next().map(str::to_owned);
+        let leftovers = self.leftovers();
+        let links = leftovers["links"].iter().filter_map(name).filter(|name| name.starts_with("sl0"));
+        assert_eq!(links.collect::<BTreeSet<String>>(), listed, "links");
+        let pins = std::fs::read_dir(self.path("bpf/sealane/links")).unwrap().filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let number: u32 = name.split_once('-')?.0.parse().unwrap();
+            Some(format!("sl{number:08x}"))
+        });
+        assert_eq!(pins.collect::<BTreeSet<String>>(), listed, "pins");
+    }
+
+    /// `None`: the agent went before it answered.
+    fn try_ask(&self, request: &Request) -> Option<Reply> {
+        let mut socket = UnixStream::connect(self.path("agent.sock")).ok()?;
+        let mut line = serde_json::to_vec(request).unwrap();
+        line.push(b'\n');
+        socket.write_all(&line).ok()?;
+        let mut answer = String::new();
+        BufReader::new(socket).read_line(&mut answer).ok()?;
+        (!answer.is_empty()).then(|| serde_json::from_str(&answer).unwrap())
     }
 
     /// The shortest of some attaches, door to door.
@@ -442,6 +491,13 @@ impl Session {
     }
 }
 
+fn attached(reply: Reply) -> Attached {
+    match reply {
+        Reply::Attached(attached) => *attached,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn vni() -> Vni {
     Vni::new(100).unwrap()
 }
@@ -524,6 +580,7 @@ fn group(number: u16, selectors: &[u32], ingress: RuleSetId) -> Record {
 }
 
 fn request(name: &str, container: &Container, labels: &[(&str, &str)]) -> Attach {
+    let published = Publish { address: None, host_port: 9000, port: 80, protocol: Protocol::Tcp };
     Attach {
         door: Door::Run,
         tenant: None,
@@ -537,12 +594,7 @@ fn request(name: &str, container: &Container, labels: &[(&str, &str)]) -> Attach
         container: name.to_owned(),
         addresses: Vec::new(),
         mac: None,
-        publish: vec![Publish {
-            address: None,
-            host_port: 9000 + name.len() as u16,
-            port: 80,
-            protocol: Protocol::Tcp,
-        }],
+        publish: if name == "web" { vec![published] } else { Vec::new() },
     }
 }
 
