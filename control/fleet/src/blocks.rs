@@ -9,7 +9,7 @@
 //! assignable are refused here.
 //!
 //! Sizes: a block is the square root of the subnet, at most 64 addresses of IPv4 and 65,536 of IPv6, and never more than a
-//! quarter of what is left; a subnet of 16 addresses or fewer goes out one by one.
+//! sixteenth of what is left; a subnet of 16 addresses or fewer goes out one by one.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -97,7 +97,7 @@ impl Blocks {
     pub(crate) fn lease(&mut self, subnet: Subnet, node: NodeId) -> Option<Prefix> {
         let mut bits = block_bits(subnet.prefix);
         let left = subnet.prefix.size().saturating_sub(self.leased(subnet.prefix));
-        while bits > 0 && (1u128 << bits) > left / 4 {
+        while bits > 0 && (1u128 << bits) > left / SHARE {
             bits -= 1;
         }
         let block = (0..=bits).rev().find_map(|bits| self.free(subnet, bits))?;
@@ -198,6 +198,9 @@ fn offset(prefix: Prefix, address: IpAddr) -> u128 {
     }
 }
 
+/// A block is at most this part of what is left, so that the last nodes to come find something too.
+const SHARE: u128 = 16;
+
 fn list(prefixes: &[Prefix]) -> String {
     prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -225,6 +228,13 @@ mod tests {
             let leased = Blocks::default().lease(subnet(network), NodeId(1)).unwrap();
             assert_eq!(leased, block.parse().unwrap(), "{network}");
         }
+    }
+
+    #[test]
+    fn a_small_network_reaches_many_nodes() {
+        let (subnet, mut blocks) = (subnet("10.0.0.0/24"), Blocks::default());
+        let nodes = (0..).take_while(|node| blocks.lease(subnet, NodeId(*node)).is_some()).count();
+        assert!(nodes >= 60, "{nodes}");
     }
 
     #[test]
