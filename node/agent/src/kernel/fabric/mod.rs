@@ -19,7 +19,7 @@ use datapath::link::{
     self, AttachError, ContainerLink, HostPlan, InterfaceAddress, LinkId, Links, Namespace, Watch,
 };
 use datapath::{Datapath, EndpointAddress, LocalEndpoint, Published};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use record::{NodeId, Prefix};
 
 use super::*;
@@ -27,6 +27,9 @@ use crate::config::Config;
 
 /// This host's kernel.
 pub(crate) struct Fabric {
+    /// Attaches and detaches take turns here before they ask for the datapath: hanging a program on a device takes the kernel some
+    /// milliseconds, and a policy must wait for one of them at most, not for all.
+    turn: Mutex<()>,
     datapath: Mutex<Opened>,
     underlay: Underlay,
     pin_dir: PathBuf,
@@ -70,6 +73,7 @@ impl Fabric {
         let datapath = Datapath::open(&settings).map_err(failed("load the datapath"))?;
         let narrow = |mtu: u32| u16::try_from(mtu).unwrap_or(u16::MAX);
         Ok(Self {
+            turn: Mutex::new(()),
             datapath: Mutex::new(Opened { config: settings, datapath }),
             underlay: Underlay {
                 addresses,
@@ -90,9 +94,20 @@ impl Fabric {
             mac: attachment.mac,
             addresses: grouped(attachment, groups),
         };
-        let datapath = &mut self.datapath.lock().datapath;
-        datapath.attach(&endpoint)?;
-        published(attachment).iter().try_for_each(|published| datapath.publish(published))
+        self.in_turn(|datapath| {
+            datapath.attach(&endpoint)?;
+            published(attachment).iter().try_for_each(|published| datapath.publish(published))
+        })
+    }
+
+    /// Work of one container on the datapath.
+    fn in_turn<T>(&self, work: impl FnOnce(&mut Datapath) -> T) -> T {
+        let turn = self.turn.lock();
+        let mut opened = self.datapath.lock();
+        let done = work(&mut opened.datapath);
+        MutexGuard::unlock_fair(opened);
+        MutexGuard::unlock_fair(turn);
+        done
     }
 }
 
@@ -141,7 +156,7 @@ impl Kernel for Fabric {
             return Ok(());
         };
         // Whatever was judged is nobody's now.
-        if let Err(error) = self.datapath.lock().datapath.detach(attachment.number) {
+        if let Err(error) = self.in_turn(|datapath| datapath.detach(attachment.number)) {
             tracing::warn!(number = attachment.number, %error, "what was judged of a failed link is still there");
         }
         Err(match error {
@@ -169,7 +184,7 @@ impl Kernel for Fabric {
 
     fn detach(&self, number: u32) -> Result<(), KernelError> {
         let what = |part: &str| format!("remove the {part} of {}", LinkId(number).host_end());
-        self.datapath.lock().datapath.detach(number).map_err(failed(what("datapath")))?;
+        self.in_turn(|datapath| datapath.detach(number)).map_err(failed(what("datapath")))?;
         let mut links = Links::open().map_err(failed("open the host's links"))?;
         links.detach(LinkId(number)).map_err(failed(what("link")))?;
         pin::remove(&self.pin_dir, number).map_err(failed(what("pins")))
