@@ -233,3 +233,16 @@ async fn a_new_tenant_has_a_namespace_and_a_network_of_its_own() {
     .await;
     api.get("/clusters/acme/api/v1/namespaces/default").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_told_to_stop_does_so_at_once_and_its_nodes_hear_it() {
+    let mut server = Server::start().await;
+    let nodes = shop(&server).await;
+    let began = std::time::Instant::now();
+    server.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
+    for node in &nodes {
+        eventually("the session is over", || async { node.is_over() }).await;
+    }
+    assert!(!server.socket().exists());
+}
