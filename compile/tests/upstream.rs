@@ -80,8 +80,12 @@ fn run<S: Strategy>(
 {
     let tally = Tally::default();
     while tally.judged.get() < cases() {
-        let mut runner =
-            TestRunner::new(Config { cases: WORLDS_AT_ONCE, failure_persistence: None, ..Config::default() });
+        let mut runner = TestRunner::new(Config {
+            cases: WORLDS_AT_ONCE,
+            max_shrink_iters: 4000,
+            failure_persistence: None,
+            ..Config::default()
+        });
         match runner.run(strategy, |value| judge(&value, &tally)) {
             Ok(()) => {}
             Err(TestError::Fail(reason, value)) => panic!("{reason}\n{}", print(&value)),

@@ -74,7 +74,12 @@ pub(crate) struct Counts {
 }
 
 fn judge_worlds(ground: &RefCell<Ground>, counts: &Cell<Counts>) {
-    let config = Config { cases: WORLDS_AT_ONCE, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: WORLDS_AT_ONCE,
+        max_shrink_iters: 300,
+        failure_persistence: None,
+        ..Config::default()
+    };
     let outcome = TestRunner::new(config).run(&world::moves(), |(before, after)| {
         let mut tried = counts.get();
         let outcome = change(&mut ground.borrow_mut(), &mut tried, &before, &after);
