@@ -37,10 +37,8 @@ pub(crate) enum Ended {
     /// The server does not take this node.
     #[error("the server rejected this node: {0}")]
     Rejected(String),
-    /// A message that the protocol does not allow.
-    #[error(
-        "the server's messages are out of order; if its store was made anew, stop the agent, remove its agent.redb and start it"
-    )]
+    /// A message that the protocol does not allow. The next session tells the server anew what is held.
+    #[error("the server's messages are out of order")]
     OutOfOrder(#[from] OutOfOrder),
     /// The kernel did not take this node's number.
     #[error("this node's number cannot be taken over: {0}")]
