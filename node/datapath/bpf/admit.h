@@ -61,7 +61,7 @@ static __always_inline int admit_begin(struct packet *p)
 		if (reason)
 			return reason;
 	}
-	return nat_begin(p);
+	return nat_begin();
 }
 
 /* The group that the flow's end has now; what is not known here stays as it was, but for an outside address' class. */
@@ -138,11 +138,12 @@ static __always_inline int admit_continue(struct packet *p, struct flow *f)
 }
 
 /*
- * Passes the packet, described by p->inside and the ends' networks and groups. Leaves in p->exit and p->outside how the
+ * Passes the packet under way, described by p->inside and the ends' networks and groups. Leaves in p->exit and p->outside how the
  * flow is translated. 0, or the reason to drop.
  */
-__noinline int flow_admit(struct packet *p)
+__noinline int flow_admit(void)
 {
+	struct packet *p = packet_here();
 	struct flow *f;
 	int opens;
 

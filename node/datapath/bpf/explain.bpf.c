@@ -8,7 +8,7 @@ static __always_inline void explain_groups(struct packet *p, const struct explai
 {
 	struct place place = { .vni = request->vni, .address = request->source };
 	struct resident *sender = bpf_map_lookup_elem(&endpoints_by_address, &place);
-	struct network *network = bpf_map_lookup_elem(&networks, &p->vni);
+	struct network *network = network_find(p->vni);
 
 	if (network)
 		p->tenant = network->tenant;

@@ -113,16 +113,18 @@ static __always_inline void flow_count(const struct packet *p, struct flow *f, i
 	__sync_fetch_and_add(&f->bytes[back & 1], p->length);
 }
 
-/* Enters p->key as begun by this packet. 0, FLOW_TAKEN, or the reason to drop. */
-__noinline int flow_create(struct packet *p)
+/* Enters the key of the packet under way as begun by it. 0, FLOW_TAKEN, or the reason to drop. */
+__noinline int flow_create(void)
 {
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &ONLY);
 	struct tenant *tenant;
+	struct packet *p;
 	struct flow *made;
 	long result;
 
-	if (!p || !scratch)
+	if (!scratch)
 		return DROP_FLOWS_EXHAUSTED;
+	p = &scratch->packet;
 	made = &scratch->flow;
 	__builtin_memset(made, 0, sizeof(*made));
 	tenant = bpf_map_lookup_elem(&tenants, &p->tenant);

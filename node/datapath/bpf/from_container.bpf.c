@@ -27,11 +27,11 @@ static __always_inline int container_send(struct __sk_buff *skb, struct packet *
 	return packet_drop(p, DROP_ROUTE_UNKNOWN);
 }
 
-__noinline int container_forward(struct __sk_buff *skb, struct packet *p, struct packet *quoted)
+__noinline int container_forward(struct __sk_buff *skb, struct packet *p)
 {
 	int reason;
 
-	if (!p || !quoted)
+	if (!p)
 		return TC_ACT_SHOT;
 	reason = route_find(p);
 	if (reason)
@@ -43,7 +43,7 @@ __noinline int container_forward(struct __sk_buff *skb, struct packet *p, struct
 		p->outside.our_port = p->inside.source_port;
 		p->outside.their_port = p->inside.destination_port;
 	}
-	reason = p->is_icmp_error ? icmp_outward(skb, p, quoted) : flow_admit(p);
+	reason = p->is_icmp_error ? icmp_outward(skb) : flow_admit();
 	if (reason)
 		return packet_drop(p, reason);
 	return container_send(skb, p);
@@ -81,5 +81,5 @@ int from_container(struct __sk_buff *skb)
 	reason = container_check(skb, p, e);
 	if (reason)
 		return packet_drop(p, reason);
-	return container_forward(skb, p, &scratch->embedded);
+	return container_forward(skb, p);
 }

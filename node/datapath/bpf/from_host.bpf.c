@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
 /* Hook: ingress of the fabric's end of the host leg. What the host's stack sends to containers, by their shadow addresses. */
 
-/* Finds the endpoint behind the shadow address and how the flow looks inside. 0, or the reason to drop. */
-__noinline int host_find(struct packet *p)
+/*
+ * Finds the endpoint behind the shadow address to which the packet under way goes, and how the flow looks inside. 0, or the
+ * reason to drop.
+ */
+__noinline int host_find(void)
 {
+	struct packet *p = packet_here();
 	struct shadowed *shadowed;
 	struct translation *t;
 	struct network *network;
@@ -15,7 +19,7 @@ __noinline int host_find(struct packet *p)
 		return DROP_ROUTE_UNKNOWN;
 	p->vni = shadowed->place.vni;
 	p->inside.destination = shadowed->place.address;
-	network = bpf_map_lookup_elem(&networks, &p->vni);
+	network = network_find(p->vni);
 	if (!network)
 		return DROP_NETWORK_UNKNOWN;
 	p->exit = EXIT_LEG;
@@ -35,18 +39,18 @@ __noinline int host_find(struct packet *p)
 	return uplink_find_endpoint(p);
 }
 
-static __always_inline int host_forward(struct __sk_buff *skb, struct packet *p, struct packet *quoted)
+static __always_inline int host_forward(struct __sk_buff *skb, struct packet *p)
 {
 	int reason;
 
 	if (p->is_icmp_error) {
-		reason = icmp_inward(skb, p, quoted);
+		reason = icmp_inward(skb);
 		reason = reason ? reason : uplink_find_endpoint(p);
 		return reason ? packet_drop(p, reason) : endpoint_deliver(skb, p);
 	}
-	reason = host_find(p);
+	reason = host_find();
 	if (!reason)
-		reason = flow_admit(p);
+		reason = flow_admit();
 	if (!reason)
 		reason = nat_rewrite(skb, p, &p->inside);
 	return reason ? packet_drop(p, reason) : endpoint_deliver(skb, p);
@@ -77,5 +81,5 @@ int from_host(struct __sk_buff *skb)
 	reason = fragment_resolve(p);
 	if (reason)
 		return packet_drop(p, reason);
-	return host_forward(skb, p, &scratch->embedded);
+	return host_forward(skb, p);
 }

@@ -44,7 +44,7 @@ int from_overlay(struct __sk_buff *skb)
 	p = &scratch->packet;
 	reason = overlay_check(skb, p);
 	if (!reason)
-		reason = p->is_icmp_error ? icmp_from_peer(skb, p, &scratch->embedded) : flow_admit(p);
+		reason = p->is_icmp_error ? icmp_from_peer(skb) : flow_admit();
 	if (reason)
 		return packet_drop(p, reason);
 	if (p->exit != EXIT_NONE)

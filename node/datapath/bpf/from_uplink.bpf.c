@@ -6,7 +6,7 @@
 /* Sets what a packet for the endpoint of p->inside.destination needs. 0, or the reason to drop. */
 static __always_inline int uplink_find_endpoint(struct packet *p)
 {
-	struct network *network = bpf_map_lookup_elem(&networks, &p->vni);
+	struct network *network = network_find(p->vni);
 	struct place place = { .vni = p->vni, .address = p->inside.destination };
 	struct resident *resident = bpf_map_lookup_elem(&endpoints_by_address, &place);
 
@@ -62,7 +62,7 @@ __noinline int uplink_begin(struct packet *p)
 	p->inside.destination = service->place.address;
 	p->inside.destination_port = service->port;
 	reason = uplink_find_endpoint(p);
-	network = bpf_map_lookup_elem(&networks, &p->vni);
+	network = network_find(p->vni);
 	if (reason || !network)
 		return reason ? reason : DROP_NETWORK_UNKNOWN;
 	p->source_group = policy_class(p->tenant, &p->wire.source, p->generation);
@@ -74,15 +74,16 @@ __noinline int uplink_begin(struct packet *p)
 		p->source_vni = p->vni;
 		p->gateway_source = 1;
 	}
-	return flow_admit(p);
+	return flow_admit();
 }
 
 /*
- * A packet of a translated flow. 0, or the reason to drop; DROP_FLOW_MISSING where the flow has ended, or there is none: then
- * the packet is as it came, and may be a published port's.
+ * The packet under way as one of a translated flow. 0, or the reason to drop; DROP_FLOW_MISSING where the flow has ended, or
+ * there is none: then the packet is as it came, and may be a published port's.
  */
-__noinline int uplink_continue(struct packet *p)
+__noinline int uplink_continue(void)
 {
+	struct packet *p = packet_here();
 	struct translation *t;
 	int reason;
 
@@ -94,7 +95,7 @@ __noinline int uplink_continue(struct packet *p)
 	nat_inward(p, t);
 	p->follows = 1;
 	reason = uplink_find_endpoint(p);
-	reason = reason ? reason : flow_admit(p);
+	reason = reason ? reason : flow_admit();
 	if (reason == DROP_FLOW_MISSING) {
 		p->follows = 0;
 		p->inside = p->wire;
@@ -116,13 +117,13 @@ int from_uplink(struct __sk_buff *skb)
 	if (packet_parse(skb, p) || p->ethertype == ETH_P_ARP || fragment_resolve(p))
 		return UPLINK_NOT_OURS;
 	if (p->is_icmp_error) {
-		if (icmp_inward(skb, p, &scratch->embedded))
+		if (icmp_inward(skb))
 			return UPLINK_NOT_OURS;
 		reason = uplink_find_endpoint(p);
 		return reason ? packet_drop(p, reason) : endpoint_deliver(skb, p);
 	}
 	outside_from_wire(p);
-	reason = uplink_continue(p);
+	reason = uplink_continue();
 	if (reason == DROP_FLOW_MISSING) {
 		if (!published_find(p))
 			return UPLINK_NOT_OURS;

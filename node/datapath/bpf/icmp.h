@@ -78,7 +78,7 @@ static __always_inline int icmp_send_error(struct __sk_buff *skb, struct packet 
 {
 	struct icmp_error *error = &scratch->error;
 	struct pseudo_header *pseudo = &scratch->pseudo;
-	struct network *network = bpf_map_lookup_elem(&networks, &p->vni);
+	struct network *network = network_find(p->vni);
 	__u32 header = p->ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	const struct address *gateway;
 	__s64 sum = 0;
@@ -189,8 +189,9 @@ __noinline int icmp_rewrite_quoted(struct __sk_buff *skb, struct packet *p, stru
  * An error that arrives inside the network, from a container or the overlay: the flow that it quotes must be known. Leaves in
  * p->exit and p->outside how that flow is translated. 0, or the reason to drop.
  */
-static __always_inline int icmp_find_flow(struct __sk_buff *skb, struct packet *p, struct packet *quoted)
+static __always_inline int icmp_find_flow(struct __sk_buff *skb, struct scratch *scratch)
 {
+	struct packet *p = &scratch->packet, *quoted = &scratch->embedded;
 	struct flow *f;
 
 	if (packet_parse_quoted(skb, p, quoted))
@@ -207,14 +208,18 @@ static __always_inline int icmp_find_flow(struct __sk_buff *skb, struct packet *
 }
 
 /* A container's error about a packet that it got: what it quotes goes back to what the sender had sent. */
-__noinline int icmp_outward(struct __sk_buff *skb, struct packet *p, struct packet *quoted)
+__noinline int icmp_outward(struct __sk_buff *skb)
 {
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &ONLY);
+	struct packet *p, *quoted;
 	struct tuple want = {};
 	int reason;
 
-	if (!p || !quoted)
+	if (!scratch)
 		return DROP_ICMP_UNRELATED;
-	reason = icmp_find_flow(skb, p, quoted);
+	p = &scratch->packet;
+	quoted = &scratch->embedded;
+	reason = icmp_find_flow(skb, scratch);
 	if (reason)
 		return reason;
 	/* It must be about a packet sent to this container, by whom it now speaks to. */
@@ -231,28 +236,37 @@ __noinline int icmp_outward(struct __sk_buff *skb, struct packet *p, struct pack
 }
 
 /* An error from another node about a packet of this one's container. */
-__noinline int icmp_from_peer(struct __sk_buff *skb, struct packet *p, struct packet *quoted)
+__noinline int icmp_from_peer(struct __sk_buff *skb)
 {
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &ONLY);
+	struct packet *p;
 	int reason;
 
-	if (!p || !quoted)
+	if (!scratch)
 		return DROP_ICMP_UNRELATED;
-	reason = icmp_find_flow(skb, p, quoted);
+	p = &scratch->packet;
+	reason = icmp_find_flow(skb, scratch);
 	if (reason)
 		return reason;
-	if (!address_equal(&quoted->wire.source, &p->wire.destination) || p->exit != EXIT_NONE)
+	if (!address_equal(&scratch->embedded.wire.source, &p->wire.destination) || p->exit != EXIT_NONE)
 		return DROP_ICMP_UNRELATED;
 	return 0;
 }
 
 /* An error from outside (uplink, host's stack) about a translated flow. 0: p->inside says where it goes; else a reason. */
-__noinline int icmp_inward(struct __sk_buff *skb, struct packet *p, struct packet *quoted)
+__noinline int icmp_inward(struct __sk_buff *skb)
 {
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &ONLY);
+	struct packet *p, *quoted;
 	struct translation *t;
 	struct tuple want = {};
 	int reason;
 
-	if (!p || !quoted || packet_parse_quoted(skb, p, quoted))
+	if (!scratch)
+		return DROP_ICMP_UNRELATED;
+	p = &scratch->packet;
+	quoted = &scratch->embedded;
+	if (packet_parse_quoted(skb, p, quoted))
 		return DROP_ICMP_UNRELATED;
 	quoted->outside.ours = quoted->wire.source;
 	quoted->outside.our_port = quoted->wire.source_port;

@@ -95,9 +95,10 @@ __noinline long uplink_find(struct __sk_buff *skb, struct packet *p)
 static __always_inline int uplink_is_forged(const struct packet *p)
 {
 	struct config *settings = config_read();
+	struct address theirs = p->outside.theirs;
 
 	return settings && p->protocol == IPPROTO_UDP && p->outside.their_port == settings->overlay_port &&
-	       bpf_map_lookup_elem(&nodes_by_address, &p->outside.theirs);
+	       bpf_map_lookup_elem(&nodes_by_address, &theirs);
 }
 
 /* Out to the world, by a flow whose translation is in p->outside. */

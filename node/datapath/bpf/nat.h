@@ -39,26 +39,25 @@ static __always_inline __be16 nat_port(const struct config *settings, __be16 ori
 }
 
 /* Claims the outside tuple for the flow of p->key, then enters the flow. 0, FLOW_TAKEN (either is in use), or a reason. */
-static __always_inline int nat_claim(struct packet *p)
+static __always_inline int nat_claim(struct scratch *scratch)
 {
-	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &ONLY);
+	struct packet *p = &scratch->packet;
 	int reason;
 
-	if (!scratch)
-		return DROP_NAT_EXHAUSTED;
 	scratch->translation.key = p->key;
 	scratch->translation.container_low = p->endpoint ? p->source_low : !p->source_low;
 	if (bpf_map_update_elem(&translations, &p->outside, &scratch->translation, BPF_NOEXIST))
 		return FLOW_TAKEN;
-	reason = flow_create(p);
+	reason = flow_create();
 	if (reason)
 		bpf_map_delete_elem(&translations, &p->outside);
 	return reason;
 }
 
 /* A container's way to the world: the node's address, and a port of it that is free towards this remote. */
-static __always_inline int nat_begin_world(struct packet *p, const struct config *settings)
+static __always_inline int nat_begin_world(struct scratch *scratch, const struct config *settings)
 {
+	struct packet *p = &scratch->packet;
 	int attempt, reason;
 
 	p->outside.ours = p->ipv6 ? settings->underlay6 : settings->underlay4;
@@ -72,7 +71,7 @@ static __always_inline int nat_begin_world(struct packet *p, const struct config
 			p->outside.our_port = nat_port(settings, p->inside.source_port, attempt);
 		else if (attempt)
 			break;
-		reason = nat_claim(p);
+		reason = nat_claim(scratch);
 		if (reason != FLOW_TAKEN)
 			return reason;
 	}
@@ -80,8 +79,9 @@ static __always_inline int nat_begin_world(struct packet *p, const struct config
 }
 
 /* Whoever may not appear inside under its own address appears as the gateway, on a port that is free towards this end. */
-static __always_inline int nat_begin_gateway(struct packet *p, const struct config *settings)
+static __always_inline int nat_begin_gateway(struct scratch *scratch, const struct config *settings)
 {
+	struct packet *p = &scratch->packet;
 	__be16 original = p->inside.source_port;
 	int attempt, reason;
 
@@ -91,31 +91,34 @@ static __always_inline int nat_begin_gateway(struct packet *p, const struct conf
 		if (attempt)
 			p->inside.source_port = nat_port(settings, original, attempt);
 		flow_key_fill(p);
-		reason = nat_claim(p);
+		reason = nat_claim(scratch);
 		if (reason != FLOW_TAKEN)
 			return reason;
 	}
 	return DROP_NAT_EXHAUSTED;
 }
 
-/* Enters the flow that this packet begins, translated where its exit asks for it. 0, or the reason to drop. */
-__noinline int nat_begin(struct packet *p)
+/* Enters the flow that the packet under way begins, translated where its exit asks for it. 0, or the reason to drop. */
+__noinline int nat_begin(void)
 {
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &ONLY);
 	struct config *settings = config_read();
+	struct packet *p;
 	int reason;
 
-	if (!p || !settings)
+	if (!scratch || !settings)
 		return DROP_NAT_EXHAUSTED;
+	p = &scratch->packet;
 	p->outside.protocol = p->protocol;
 	if (p->exit == EXIT_NONE) {
-		reason = flow_create(p);
+		reason = flow_create();
 		return reason == FLOW_TAKEN ? 0 : reason;
 	}
 	if (p->gateway_source)
-		return nat_begin_gateway(p, settings);
+		return nat_begin_gateway(scratch, settings);
 	if (p->target == TARGET_WORLD)
-		return nat_begin_world(p, settings);
-	reason = nat_claim(p);
+		return nat_begin_world(scratch, settings);
+	reason = nat_claim(scratch);
 	return reason == FLOW_TAKEN ? DROP_NAT_EXHAUSTED : reason;
 }
 

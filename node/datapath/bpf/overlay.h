@@ -26,7 +26,8 @@ static __always_inline __u32 packet_wire_length(struct __sk_buff *skb, const str
 static __always_inline int overlay_send(struct __sk_buff *skb, struct packet *p)
 {
 	struct config *settings = config_read();
-	struct address *remote = bpf_map_lookup_elem(&nodes, &p->target_node);
+	__u32 node = p->target_node;
+	struct address *remote = bpf_map_lookup_elem(&nodes, &node);
 	struct tunnel_group group = { .gbp = p->source_group & 0xffff };
 	struct bpf_tunnel_key key = { .tunnel_id = p->vni, .tunnel_ttl = 64 };
 	__u64 flags = 0;
@@ -82,7 +83,7 @@ static __always_inline int overlay_read(struct __sk_buff *skb, struct packet *p,
 static __always_inline int overlay_check_sender(struct packet *p, __u32 sender)
 {
 	struct member_key member = { .node = sender, .vni = p->vni };
-	struct network *network = bpf_map_lookup_elem(&networks, &p->vni);
+	struct network *network = network_find(p->vni);
 	struct route *route;
 
 	if (!network)

@@ -127,6 +127,17 @@ static __always_inline struct scratch *packet_begin(struct __sk_buff *skb)
 	return scratch;
 }
 
+/*
+ * The packet under way. Kernels before 6.2 take no key or value for a map from what a function is given as argument, only from
+ * a map or the stack: a function that looks up with a large part of the packet finds it by this, a small part it copies.
+ */
+static __always_inline struct packet *packet_here(void)
+{
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &ONLY);
+
+	return scratch ? &scratch->packet : NULL;
+}
+
 static __always_inline int address_equal(const struct address *a, const struct address *b)
 {
 	return a->word[0] == b->word[0] && a->word[1] == b->word[1] && a->word[2] == b->word[2] &&

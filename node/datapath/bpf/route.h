@@ -14,6 +14,11 @@ static __always_inline struct route *route_longest(__u32 vni, const struct addre
 	return bpf_map_lookup_elem(&routes, &key);
 }
 
+static __always_inline struct network *network_find(__u32 vni)
+{
+	return bpf_map_lookup_elem(&networks, &vni);
+}
+
 static __always_inline __u32 network_flags(const struct network *n, __u32 generation)
 {
 	return generation >= n->since ? n->flags_new : n->flags_old;
@@ -75,7 +80,7 @@ __noinline int route_find(struct packet *p)
 
 	if (!p || !settings)
 		return DROP_ROUTE_UNKNOWN;
-	network = bpf_map_lookup_elem(&networks, &p->vni);
+	network = network_find(p->vni);
 	if (!network)
 		return DROP_NETWORK_UNKNOWN;
 	p->network_flags = network_flags(network, p->generation);
