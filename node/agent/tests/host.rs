@@ -324,6 +324,13 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The folder can be removed only when nothing is mounted in it.
+        nix::mount::umount2(&self.path("bpf"), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
 /// The agent's process.
 struct Agent(Option<Child>);
 
