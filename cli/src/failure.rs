@@ -44,6 +44,9 @@ pub(crate) enum Failure {
     /// The agent said no.
     #[error("the agent refused to {operation} {object}: {}", refusal.message)]
     Door { operation: &'static str, object: String, refusal: Refusal },
+    /// This process may not do it.
+    #[error("sealane {command} needs {lacks}")]
+    Incapable { command: &'static str, lacks: String },
     /// Containers, labs and the agent's door.
     #[error(transparent)]
     Lab(#[from] lab::Error),
@@ -55,6 +58,9 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// Something that the server left could not be removed.
+    #[error("cannot take the server off this host")]
+    ServerPurge(#[source] fleet::PurgeError),
     /// The server did not start, or ended with a fault.
     #[error("cannot run the server")]
     Serve(#[source] fleet::ServerError),
@@ -146,6 +152,7 @@ impl Failure {
                 io::ErrorKind::NotFound => Some("see that the path is right".to_owned()),
                 _ => None,
             },
+            Self::Incapable { .. } => Some("run it as root, or give it these capabilities".to_owned()),
             Self::Answer { .. } => {
                 Some("see that client and server are of one release: `sealane version`".to_owned())
             }

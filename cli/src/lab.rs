@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use lab::container::{exit_code, identity};
 use lab::{Family, Lab, Options};
 
+use crate::capability;
 use crate::door::run::Run;
 use crate::failure::Failure;
 use crate::output::{self, Columns, Progress};
@@ -127,6 +128,9 @@ enum Families {
 impl LabArgs {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let lab = || Lab::open(&self.lab);
+        if !matches!(self.command, LabCommand::Kubeconfig | LabCommand::Show { .. }) {
+            capability::require("lab", &[capability::NAMESPACES, capability::LINKS])?;
+        }
         match &self.command {
             LabCommand::Up(up) => up.run(&self.lab),
             LabCommand::Down { all } => self.down(*all),

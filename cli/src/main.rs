@@ -6,6 +6,7 @@
 //! Promises: the exit code is 0 when it was done, 1 when it failed, 2 when the arguments are wrong, or that of the process
 //! that was run; what fails says what to do; colours and progress on a terminal alone.
 
+mod capability;
 mod client;
 mod command;
 mod door;

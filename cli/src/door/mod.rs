@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::settings::Settings;
 
 /// The agent of this host.
-fn agent(settings: &Settings) -> Agent {
+pub(crate) fn agent(settings: &Settings) -> Agent {
     Agent::at(&settings.agent, Path::new(STATE))
 }
 

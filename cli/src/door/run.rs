@@ -10,6 +10,7 @@ use lab::spawn::Place;
 
 use super::agent;
 use super::workload::Workload;
+use crate::capability;
 use crate::failure::Failure;
 use crate::output::{self, Progress};
 use crate::settings::Settings;
@@ -48,6 +49,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        capability::require("run", &[capability::NAMESPACES])?;
         let runtime = Runtime::of_this_host(agent(settings))?;
         runtime.sweep()?;
         self.start(settings, &runtime, Place::default)

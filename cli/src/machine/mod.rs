@@ -1,8 +1,10 @@
 //! Sealane on this host: the daemons, starting and ending them, and the config of the CNI plugin.
 
+mod bpffs;
 mod cni;
 mod daemon;
 mod down;
+mod purge;
 mod serve;
 mod up;
 

@@ -104,7 +104,7 @@ pub(super) fn purge(file: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn agent_settings(file: Option<&Path>) -> Result<agent::Config, Failure> {
+pub(super) fn agent_settings(file: Option<&Path>) -> Result<agent::Config, Failure> {
     match file {
         Some(path) => agent::Config::read(path).map_err(Failure::AgentSettings),
         None => Ok(agent::Config::default()),

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::bpffs;
 use super::daemon::{Daemon, LOGS};
+use super::serve::agent_settings;
+use crate::capability;
 use crate::client::Address;
 use crate::failure::Failure;
 use crate::output;
@@ -41,6 +44,9 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        if !self.server_only {
+            capability::require("up", &[capability::NAMESPACES, capability::LINKS, capability::PROGRAMS])?;
+        }
         let mut out = output::screen();
         for daemon in daemons(settings, &self.log_dir, self.server_only, self.agent_only)? {
             if daemon.answers() {
@@ -48,6 +54,12 @@ impl Up {
                 continue;
             }
             let config = self.config_dir.join(format!("{}.toml", daemon.role));
+            if daemon.role == "agent" {
+                bpffs::mount(
+                    &agent_settings(Some(&config).filter(|file| file.exists()).map(PathBuf::as_path))?
+                        .pin_dir,
+                )?;
+            }
             let process = daemon.start(config.exists().then_some(config.as_path()))?;
             writeln!(
                 out,

@@ -170,6 +170,37 @@ impl Runtime {
         }
     }
 
+    /// Ends every container, whoever looks after it, and removes all that containers have left: groups, namespaces, records
+    /// and logs. Attachments are the agent's: it is told if it is there, and left word for if not.
+    pub fn purge(&self) -> Result<()> {
+        let ended = self.cgroup.remove();
+        let deadline = Instant::now() + RUNNERS_GONE_WITHIN;
+        for id in self.folders()? {
+            // Whoever looks after it sees it end and removes it; what is left then has nobody.
+            loop {
+                match Remains::claim_stale(self, &id) {
+                    Ok(Some(stale)) => break stale.remove()?,
+                    Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+                    // Its folder is gone, or its runner hangs: then it is named.
+                    Ok(None) => {
+                        return Err(Error::Exists {
+                            kind: "container",
+                            name: id,
+                            remedy: "end the `sealane run` that holds it",
+                        });
+                    }
+                    Err(_) if !self.state.join(&id).exists() => break,
+                    Err(fault) => return Err(fault),
+                }
+            }
+        }
+        match fs::remove_dir_all(&self.state) {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+            done => done.context("remove", self.state.display())?,
+        }
+        ended
+    }
+
     /// Where a container's output goes when nobody holds it in the foreground.
     pub fn log(&self, id: &str) -> PathBuf {
         self.state.join(format!("{id}.log"))
@@ -283,6 +314,9 @@ pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
+
+/// A runner that has seen its container end removes it at once.
+const RUNNERS_GONE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The name of a container's interface.
 pub const INTERFACE: &str = "eth0";
