@@ -403,3 +403,53 @@ fn published(attachment: &Attachment) -> Vec<Published> {
 const ATTEMPTS: usize = 16;
 /// News of links that wait at most; the watch's own buffer is behind it.
 const NEWS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tenant_record;
+
+    fn refused(key: Option<Key>) -> Vec<datapath::Fault> {
+        vec![datapath::Fault { key, source: datapath::Error::Config("no room") }]
+    }
+
+    #[test]
+    fn what_cannot_be_realised_is_left_out_and_the_rest_is_in_force() {
+        let records: Vec<Record> = (1..=4).map(|id| tenant_record(id, "x")).collect();
+        let removed = [tenant_record(9, "x").key()];
+        let mut in_force = Vec::new();
+        // One fault comes to light only after the other.
+        let faults = realise(&records, &removed, |changed, removed| {
+            for bad in [2, 3] {
+                let key = tenant_record(bad, "").key();
+                if changed.iter().any(|record| record.key() == key) {
+                    return Err(refused(Some(key)));
+                }
+            }
+            in_force = changed.to_vec();
+            assert_eq!(removed.len(), 1);
+            Ok(())
+        });
+        assert_eq!(in_force, [records[0].clone(), records[3].clone()]);
+        let failed: Vec<Key> = faults.iter().map(|fault| fault.key.clone()).collect();
+        assert_eq!(failed, [records[1].key(), records[2].key()]);
+        assert!(faults[0].reason.contains("no room"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_generation_that_fails_as_a_whole_fails_in_every_record_and_is_not_tried_for_ever() {
+        let records = [tenant_record(1, "x"), tenant_record(2, "x")];
+        let removed = [tenant_record(9, "x").key()];
+        for key in [None, Some(tenant_record(77, "").key())] {
+            let mut attempts = 0;
+            let faults = realise(&records, &removed, |_, _| {
+                attempts += 1;
+                Err(refused(key.clone()))
+            });
+            assert!(attempts <= 2, "{attempts}");
+            let failed: Vec<&Key> = faults.iter().map(|fault| &fault.key).collect();
+            let all = records.iter().map(Record::key).chain(removed.iter().cloned());
+            assert!(all.into_iter().all(|key| failed.contains(&&key)), "{faults:?}");
+        }
+    }
+}
