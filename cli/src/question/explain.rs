@@ -160,11 +160,11 @@ fn end_in_words(end: &End, node: Option<&str>) -> String {
     if let Some(node) = node {
         words.push_str(&format!(" on {node}"));
     }
-    words.push_str(&format!("; group {}: {}", end.group, end.group_is));
-    if end.endpoint.is_some() {
-        let selectors = if end.selectors.is_empty() { "none".to_owned() } else { end.selectors.join("; ") };
-        words.push_str(&format!(": {selectors}"));
-    }
+    words.push_str(&match (&end.endpoint, end.selectors.is_empty()) {
+        (Some(_), true) => format!("; group {}: endpoints that no policy names", end.group),
+        (Some(_), false) => format!("; group {}: {}: {}", end.group, end.group_is, end.selectors.join("; ")),
+        (None, _) => format!("; group {}: {}", end.group, end.group_is),
+    });
     printable(&words)
 }
 
