@@ -177,8 +177,7 @@ fn clsact_options() -> libbpf_sys::bpf_tc_opts {
 
 fn attach_clsact(name: &str, program: RawFd, device: u32, side: Side) -> Result<(), Error> {
     let mut hook = clsact_hook(device, name, side)?;
-    // SAFETY: `hook` is a whole structure of the size that it states.
-    let made = unsafe { libbpf_sys::bpf_tc_hook_create(&raw mut hook) };
+    let made = make_clsact(&mut hook);
     if made != -(nix::errno::Errno::EEXIST as i32) {
         checked("make the clsact qdisc of", name, made)?;
     }
@@ -188,6 +187,18 @@ fn attach_clsact(name: &str, program: RawFd, device: u32, side: Side) -> Result<
     // SAFETY: both are whole structures of the sizes that they state; the program's descriptor is open.
     let result = unsafe { libbpf_sys::bpf_tc_attach(&raw const hook, &raw mut options) };
     checked("hang a program on", name, result).map(drop)
+}
+
+/// Makes the qdisc; the kernel's number for a fault, as where the device has it already. The library would print that one, which
+/// comes with every second program of a device.
+fn make_clsact(hook: &mut libbpf_sys::bpf_tc_hook) -> i32 {
+    // SAFETY: nothing is handed over but the wish to print nothing; the printer that was in use comes back.
+    let printer = unsafe { libbpf_sys::libbpf_set_print(None) };
+    // SAFETY: `hook` is a whole structure of the size that it states.
+    let made = unsafe { libbpf_sys::bpf_tc_hook_create(hook) };
+    // SAFETY: `printer` is what the library itself had.
+    unsafe { libbpf_sys::libbpf_set_print(printer) };
+    made
 }
 
 fn detach_clsact(name: &str, device: u32, side: Side) -> Result<(), Error> {
