@@ -66,7 +66,16 @@ struct Parcel {
     tenants: BTreeSet<TenantId>,
     later: VecDeque<(Step, Millis)>,
     waiting: Touched,
+    /// Earlier parcels that leave groups over: the groups made here have no rows for those, so nobody moves into them before.
+    after: BTreeSet<ParcelId>,
     deadline: Millis,
+}
+
+impl Parcel {
+    fn leaves_groups(&self) -> bool {
+        let removals = self.later.back().into_iter().flat_map(|(step, _)| step.values());
+        removals.flat_map(|delivery| &delivery.removals).any(|key| matches!(key, Key::Group(..)))
+    }
 }
 
 /// A tenant's policies on their way.
@@ -207,7 +216,8 @@ impl Stage {
 
     /// When [`Self::tick`] is due.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        let waiting = self.parcels.values().filter(|parcel| !parcel.waiting.is_empty());
+        let waits = |parcel: &&Parcel| !parcel.waiting.is_empty() || !parcel.after.is_empty();
+        let waiting = self.parcels.values().filter(waits);
         waiting.map(|parcel| parcel.deadline).min()
     }
 
@@ -331,8 +341,10 @@ impl Stage {
         let [makers, movers, leftovers] = steps;
         let tenants = [&makers, &movers, &leftovers].into_iter().flat_map(tenants).collect();
         let (waiting, deadline) = self.earlier_makers(&tenants);
+        let after = if makers.is_empty() { BTreeSet::new() } else { self.earlier_movers(&tenants) };
         let later = VecDeque::from([(movers, MAKING), (leftovers, MOVING)]);
-        self.dispatch(makers, Parcel { tenants, later, waiting, deadline: deadline.max(now + MAKING) })
+        let deadline = deadline.max(now + MAKING);
+        self.dispatch(makers, Parcel { tenants, later, waiting, after, deadline })
     }
 
     /// Whom a parcel waits for because an earlier one of the same tenants made groups that its own movers may use.
@@ -347,6 +359,14 @@ impl Stage {
             }
         }
         (waiting, deadline)
+    }
+
+    /// The earlier parcels of the same tenants that leave groups over which somebody may still use.
+    fn earlier_movers(&self, tenants: &BTreeSet<TenantId>) -> BTreeSet<ParcelId> {
+        let leaving = |(_, parcel): &(&ParcelId, &Parcel)| {
+            !parcel.tenants.is_disjoint(tenants) && parcel.leaves_groups()
+        };
+        self.parcels.iter().filter(leaving).map(|(id, _)| *id).collect()
     }
 
     /// Takes a parcel's first step and keeps it for its later ones.
@@ -391,13 +411,16 @@ impl Stage {
         parcel.waiting.retain(|node, epoch| {
             outlets.get(node).is_some_and(|outlet| outlet.is_awaited() && !outlet.has(*epoch))
         });
+        let parcels = &self.parcels;
+        parcel.after.retain(|earlier| parcels.get(earlier).is_some_and(|earlier| !earlier.later.is_empty()));
         if now >= parcel.deadline {
+            parcel.after.clear();
             for node in std::mem::take(&mut parcel.waiting).into_keys() {
                 tracing::warn!(%node, "the node did not acknowledge in time; changes go on without it");
                 self.outlet(node).lag();
             }
         }
-        if !parcel.waiting.is_empty() {
+        if !parcel.waiting.is_empty() || !parcel.after.is_empty() {
             self.parcels.insert(id, parcel);
             return false;
         }
@@ -521,6 +544,7 @@ impl Stage {
             tenants: BTreeSet::from([tenant]),
             later: VecDeque::new(),
             waiting: Touched::new(),
+            after: BTreeSet::new(),
             deadline: now + FLIPPING,
         };
         let touched = self.dispatch(step, parcel);
