@@ -32,20 +32,28 @@ impl Setting {
         Self { family: Family::Ipv6, name, value }
     }
 
-    /// Gives `link` the value; true if it had another. A kernel without the protocol has nothing to set.
+    /// Gives `link` the value; true if it had another. A kernel without the protocol has nothing to set, and neither has a
+    /// link that is too small for it: the kernel takes IPv6 off links whose MTU is below 1280 (RFC 8200, section 5).
     pub(super) fn apply(self, link: &str) -> Result<bool, Error> {
         let path = self.path(link);
         let fail = |source| Error::Sysctl { path: path.clone(), value: self.value, source };
         match fs::read_to_string(&path) {
             Ok(current) if current.trim_end() == self.value => Ok(false),
             Ok(_) => fs::write(&path, self.value).map(|()| true).map_err(fail),
-            Err(source) if source.kind() == io::ErrorKind::NotFound && !self.family.is_present() => Ok(false),
+            Err(source) if source.kind() == io::ErrorKind::NotFound && !self.has_family(link) => Ok(false),
             Err(source) => Err(fail(source)),
         }
     }
 
+    /// Whether the protocol is there for a link. A link that is not there at all lacks none.
+    fn has_family(self, link: &str) -> bool {
+        let ipv4 = Family::Ipv4.conf().join(link);
+        self.family.is_present()
+            && (self.family == Family::Ipv4 || !ipv4.is_dir() || self.family.conf().join(link).is_dir())
+    }
+
     fn path(self, link: &str) -> PathBuf {
-        Path::new(self.family.folder()).join("conf").join(link).join(self.name)
+        self.family.conf().join(link).join(self.name)
     }
 }
 
@@ -59,6 +67,11 @@ impl Family {
 
     /// Whether the kernel has the protocol (a host may be started without IPv6).
     pub(super) fn is_present(self) -> bool {
-        Path::new(self.folder()).join("conf").is_dir()
+        self.conf().is_dir()
+    }
+
+    /// The folder of the links' settings.
+    fn conf(self) -> PathBuf {
+        Path::new(self.folder()).join("conf")
     }
 }

@@ -353,6 +353,23 @@ fn ipv6_works_where_the_runtime_switched_it_off_for_new_interfaces() {
 }
 
 #[test]
+fn a_link_that_is_too_small_for_ipv6_is_made_without_it() {
+    alone(|| {
+        let mut links = Links::open().unwrap();
+        let inner = fresh();
+        let four = |last| InterfaceAddress { address: [10, 0, 0, last].into(), length: 24 };
+        let link = ContainerLink {
+            addresses: vec![four(2)],
+            gateways: vec![[10, 0, 0, 1].into()],
+            mtu: 576,
+            ..dual(1, &inner)
+        };
+        links.attach(&link, content).unwrap();
+        assert_eq!(links.check(&link).unwrap(), []);
+    });
+}
+
+#[test]
 fn a_link_that_cannot_be_is_refused_with_every_problem() {
     let inner = fresh();
     let four = |last, length| InterfaceAddress { address: [10, 0, 0, last].into(), length };
