@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use record::Protocol;
 
@@ -57,7 +59,8 @@ impl Echo {
             || listens.iter().map(|listen| bind(*listen).context("listen at", describe(*listen))).collect();
         let sockets: Result<Vec<Socket>> = namespace.enter(open)?;
         let sockets = sockets?;
-        let (closing, stop) = nix::unistd::pipe().context("make", "a pipe")?;
+        // A process that inherited the end which stops the thread would keep it from stopping.
+        let (closing, stop) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context("make", "a pipe")?;
         let name = name.to_owned();
         // The sockets stay in their namespace, wherever the thread is.
         let thread = std::thread::spawn(move || serve(&name, &sockets, &closing));
