@@ -23,6 +23,8 @@ pub(crate) struct Held {
     tenants: HashMap<String, TenantId>,
     networks: HashMap<(TenantId, String), Vni>,
     groups: HashMap<Membership, BTreeSet<Group>>,
+    /// How many addresses of this node's endpoints the server has put into each group.
+    filled: HashMap<(TenantId, Group), usize>,
 }
 
 /// What the members of a group have in common.
@@ -125,6 +127,17 @@ impl Held {
         }
     }
 
+    /// Whether the server has put an endpoint of this node into the group: then every node concerned can judge it. One that is
+    /// merely held may be news that is still on its way to others.
+    pub(crate) fn is_filled(&self, tenant: TenantId, group: Group) -> bool {
+        self.filled.contains_key(&(tenant, group))
+    }
+
+    /// Whether the server has spoken of the attachment.
+    pub(crate) fn has_word(&self, attachment: &Attachment) -> bool {
+        self.records.contains_key(&Key::Endpoint(attachment.tenant, attachment.uid.clone()))
+    }
+
     /// The group whose members match just the selectors that the address matches.
     fn selected_group(&self, attachment: &Attachment, address: IpAddr) -> Group {
         let Some(Record::Tenant(tenant)) = self.records.get(&Key::Tenant(attachment.tenant)) else {
@@ -169,6 +182,11 @@ impl Held {
                 };
                 self.groups.entry(membership).or_default().insert(group.group);
             }
+            Record::Endpoint(word) => {
+                for group in word.groups.values() {
+                    *self.filled.entry((word.tenant, *group)).or_default() += 1;
+                }
+            }
             _ => {}
         }
     }
@@ -195,6 +213,17 @@ impl Held {
                     groups.remove(&group.group);
                     if groups.is_empty() {
                         self.groups.remove(&membership);
+                    }
+                }
+            }
+            Record::Endpoint(word) => {
+                for group in word.groups.values() {
+                    let place = (word.tenant, *group);
+                    if let Some(count) = self.filled.get_mut(&place) {
+                        *count -= 1;
+                        if *count == 0 {
+                            self.filled.remove(&place);
+                        }
                     }
                 }
             }
@@ -247,7 +276,15 @@ mod tests {
         let web = attachment("a", 1, Step::Attached);
         let address = web.ips().next().unwrap();
         world.endpoint("a", address, 400);
-        assert_eq!(world.held().groups_of(&web), Groups::from([(address, Group(400))]));
+        let mut held = world.held();
+        assert_eq!(held.groups_of(&web), Groups::from([(address, Group(400))]));
+        assert!(held.has_word(&web) && held.is_filled(TenantId(1), Group(400)));
+        assert!(!held.is_filled(TenantId(1), Group(256)), "it is held, and nobody here is in it");
+        let moved = Endpoint { tenant: TenantId(1), uid: "a".into(), groups: [(address, Group(256))].into() };
+        held.apply(vec![Record::Endpoint(moved)], &[]);
+        assert!(held.is_filled(TenantId(1), Group(256)) && !held.is_filled(TenantId(1), Group(400)));
+        held.apply(Vec::new(), &[Key::Endpoint(TenantId(1), "a".into())]);
+        assert!(!held.has_word(&web) && held.filled.is_empty());
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Node {
                 else {
                     continue;
                 };
-                let groups = ledger.held.groups_of(&kept.attachment);
+                let groups = ledger.groups_of(&kept.attachment, self.outbox.is_open());
                 if groups == kept.written {
                     continue;
                 }

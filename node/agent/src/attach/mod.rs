@@ -205,7 +205,7 @@ impl Node {
             self.ledger().strike(uid);
             return Err(error.into());
         }
-        let groups = self.ledger().held.groups_of(attachment);
+        let groups = self.ledger().groups_of(attachment, self.outbox.is_open());
         let (built, with) = (attachment.clone(), groups.clone());
         if let Err(error) = self.in_kernel(move |kernel| kernel.attach(&built, &with)).await {
             return Err(self.undo(attachment, error.into()).await);
@@ -251,8 +251,19 @@ impl Node {
         why
     }
 
-    /// Waits a moment for the server's word on an endpoint whose groups do not follow from what is held.
-    async fn await_judgement(&self, uid: &str) -> bool {
+    /// Waits a moment for the server's word on an endpoint whose groups do not follow from what is held; without it the endpoint
+    /// goes by what is held.
+    async fn await_judgement(self: &Arc<Self>, uid: &str) -> bool {
+        if self.await_word(uid).await {
+            return true;
+        }
+        self.ledger().wait_no_more(uid);
+        let (node, uids) = (Arc::clone(self), [uid.to_owned()]);
+        blocking(move || node.settle_groups(&uids)).await;
+        self.ledger().is_judged(uid)
+    }
+
+    async fn await_word(&self, uid: &str) -> bool {
         let mut news = self.subscribe();
         let wait = async {
             loop {

@@ -41,6 +41,8 @@ pub(crate) struct Kept {
     pub(crate) written: Groups,
     /// What tells the container's namespace from others.
     pub(crate) namespace: Option<u64>,
+    /// Whether the server's word on it was waited for in vain.
+    unanswered: bool,
 }
 
 impl Ledger {
@@ -59,8 +61,10 @@ impl Ledger {
         self.places.insert(Place::of(&attachment.request), uid.clone());
         self.names.insert(name_of(&attachment), uid.clone());
         self.used.entry(attachment.vni).or_default().extend(attachment.ips());
-        let written = self.kept.remove(&uid).map(|kept| kept.written).unwrap_or_default();
-        self.kept.insert(uid, Kept { attachment, written, namespace });
+        let before = self.kept.remove(&uid);
+        let unanswered = before.as_ref().is_some_and(|kept| kept.unanswered);
+        let written = before.map(|kept| kept.written).unwrap_or_default();
+        self.kept.insert(uid, Kept { attachment, written, namespace, unanswered });
     }
 
     /// Strikes an attachment out; what it had is free.
@@ -89,6 +93,29 @@ impl Ledger {
         if let Some(kept) = self.kept.get_mut(uid) {
             kept.written = groups;
         }
+    }
+
+    /// Notes that the server's word on an attachment was waited for in vain: from now on it goes by what is held.
+    pub(crate) fn wait_no_more(&mut self, uid: &str) {
+        if let Some(kept) = self.kept.get_mut(uid) {
+            kept.unanswered = true;
+        }
+    }
+
+    /// The groups that an attachment is to be in now. While the server is heard, a group that it has not put an endpoint of this
+    /// node into is waited for: nodes that will judge its members may not have heard of it yet.
+    pub(crate) fn groups_of(&self, attachment: &Attachment, server_heard: bool) -> Groups {
+        let found = self.held.groups_of(attachment);
+        let kept = self.kept.get(&attachment.uid);
+        if !server_heard || self.held.has_word(attachment) || kept.is_some_and(|kept| kept.unanswered) {
+            return found;
+        }
+        let written = |address| kept.and_then(|kept| kept.written.get(&address).copied());
+        let choose = |(address, group)| {
+            let sure = self.held.is_filled(attachment.tenant, group) || written(address) == Some(group);
+            (address, if sure { group } else { Group::UNKNOWN })
+        };
+        found.into_iter().map(choose).collect()
     }
 
     /// The attachment with this identity.

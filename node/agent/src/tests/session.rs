@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use record::Group;
@@ -208,6 +209,38 @@ async fn an_endpoint_of_no_known_group_waits_for_the_servers_word() {
     assert_eq!(groups, [Group(300), Group(300)], "the one that came before follows by its labels");
     server.send(3, vec![], &[Key::Group(record::TenantId(1), Group(300))]).await;
     server.hear_ack().await;
+    bench.assert_agreement();
+}
+
+/// A group that came with the last generation may be on its way to the nodes that will judge its members.
+#[tokio::test]
+async fn the_first_of_a_group_on_a_node_waits_for_the_servers_word_and_the_next_for_nobody() {
+    let bench = Bench::of(World::new().selector(1, selector("app", "web")).group(300, [1], &[])).await;
+    let web = |name: &str| Attach { labels: labels(&[("app", "web")]), ..request(name) };
+    let groups = || -> BTreeSet<Group> {
+        bench.kernel.state.lock().endpoints.values().flat_map(|groups| groups.values().copied()).collect()
+    };
+    let (mut server, _) = Server::meet(&bench).await;
+    let attach = tokio::spawn(Arc::clone(&bench.node).attach(web("a")));
+    let NodeMessage::Attached(report) = server.hear().await else { panic!("the endpoint is reported") };
+    assert_eq!(groups(), [Group::UNKNOWN].into(), "held is not enough");
+    let mut word = World { records: BTreeMap::new() };
+    word.endpoint(&report.uid, report.addresses[0], 300);
+    server.send(2, word.list(), &[]).await;
+    assert!(attach.await.unwrap().unwrap().judged);
+    server.hear_ack().await;
+    assert!(bench.attach(web("b")).await.unwrap().judged, "nobody was asked");
+    assert_eq!(groups(), [Group(300)].into());
+}
+
+#[tokio::test]
+async fn a_server_that_is_heard_and_says_nothing_is_waited_for_once() {
+    let bench = Bench::of(World::new().selector(1, selector("app", "web")).group(300, [1], &[])).await;
+    let (_server, _) = Server::meet(&bench).await;
+    let began = Instant::now();
+    let web = Attach { labels: labels(&[("app", "web")]), ..request("a") };
+    assert!(bench.attach(web).await.unwrap().judged, "by what the node holds");
+    assert!(began.elapsed() < Duration::from_secs(5));
     bench.assert_agreement();
 }
 
