@@ -12,6 +12,8 @@
 
 #define DECISION_VERDICT(decision) ((decision) >> 30)
 #define DECISION_RULE(decision) ((decision) & 0x3fffffff)
+/* What a rule set says of which no row is there: it isolates, so what it allows has not been heard of. No rule decided. */
+#define DECISION_UNHEARD ((__u32)VERDICT_DENY << 30)
 /* A row has at most 2^16 intervals. */
 #define ROW_STEPS 17
 
@@ -58,14 +60,14 @@ static __always_inline struct row policy_row(__u32 rule_set, __u32 peer, __u32 g
 	return row;
 }
 
-/* The decision of the last interval that starts at or before `at`; 0 (Default) where there is none. */
+/* The decision of the last interval that starts at or before `at`; 0 (Default) where there is none, a denial without a row. */
 static __always_inline __u32 policy_decide(struct row row, __u32 at)
 {
 	__u32 low = 0, high = row.count, decision = 0;
 	int step;
 
 	if (row.first == ABSENT)
-		return 0;
+		return DECISION_UNHEARD;
 	for (step = 0; step < ROW_STEPS; step++) {
 		__u32 middle, index;
 		struct interval *interval;
@@ -76,7 +78,7 @@ static __always_inline __u32 policy_decide(struct row row, __u32 at)
 		index = row.first + middle;
 		interval = bpf_map_lookup_elem(&intervals, &index);
 		if (!interval)
-			break;
+			return DECISION_UNHEARD;
 		if (interval->start <= at) {
 			decision = interval->decision;
 			low = middle + 1;

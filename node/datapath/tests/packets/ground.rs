@@ -149,6 +149,8 @@ impl Ground {
         config.uplinks = vec![index("up")];
         config.shadow = vec!["100.64.0.0/10".parse().unwrap(), "fd5e:a1a::/64".parse().unwrap()];
         config.capacity.intervals = 4096;
+        // A test on a busy machine takes its time; those about timeouts set their own.
+        config.timeouts.udp_one_way = std::time::Duration::from_secs(600);
         configure(&mut config);
         let mut ground = Self {
             datapath: Datapath::open(&config).unwrap(),

@@ -89,6 +89,7 @@ fn a_restart_keeps_flows_policy_and_endpoints() {
         // What was there before the restart is known: nothing to flip, and removing works.
         ground.apply(&[row(1, Peer::Others, &[(0, 0, Verdict::Deny, 1)]), group(TENANT, GROUP_A, 1, 0)]);
         assert_eq!(state(ground), before);
+        ground.apply(&[group(TENANT, GROUP_A, 0, 0)]);
         ground.remove(&[Key::Row(TENANT, RuleSetId(1), Peer::Others)]);
         assert_eq!(ground.b_sends(&b_to(other, b"")).action, REDIRECT, "{}", ground.story());
     });

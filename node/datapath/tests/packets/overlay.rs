@@ -155,6 +155,7 @@ fn a_tag_of_another_group_judges_the_flow_anew() {
     on_ground(|ground| {
         ground.apply(&[
             row(1, Peer::Group(GROUP_A), &[(0, 0, Verdict::Deny, 4)]),
+            row(1, Peer::Others, &[(0, 0, Verdict::Allow, 5)]),
             group(TENANT, crate::ground::GROUP_B, 1, 0),
         ]);
         for family in families() {

@@ -1,7 +1,8 @@
 //! Policy at every hook, and what a flip of the generation does.
 
+use record::inspect::{Packet, Side};
 use record::record::{AddressClass, Key, Members, Peer, Record};
-use record::{DropReason, Group, RuleId, Verdict, Vni};
+use record::{Decision, DropReason, Group, RuleId, RuleSetId, Verdict, Vni};
 
 use crate::frame::{Ends, SYN, TCP, UDP, a_to, b_to, echo, tcp};
 use crate::ground::{
@@ -59,6 +60,44 @@ fn a_peer_without_a_row_of_its_own_has_the_default_row() {
             ground.assert_drops(DropReason::PolicyDenied, |ground| {
                 ground.overlay_brings(100, "192.0.2.2", GROUP_FAR.0, &from_far)
             });
+        }
+    });
+}
+
+#[test]
+fn a_rule_set_without_a_row_denies_by_no_rule_from_either_side() {
+    on_ground(|ground| {
+        // The network's default is to allow; the groups are isolated, and what they allow has not been heard of.
+        for (of_a, of_b, denies_egress) in [((0, 0), (7, 0), false), ((0, 7), (0, 0), true)] {
+            ground.apply(&[group(TENANT, GROUP_A, of_a.0, of_a.1), group(TENANT, GROUP_B, of_b.0, of_b.1)]);
+            for family in families() {
+                let frame = a_to(Ends::new(family.a, 1, family.b, 2), b"");
+                ground.assert_drops(DropReason::PolicyDenied, |ground| ground.a_sends(&frame));
+                let vni = Vni::new(100).unwrap();
+                let question = Packet {
+                    vni,
+                    source: family.a,
+                    destination: family.b,
+                    tag: None,
+                    protocol: UDP,
+                    port: 2,
+                };
+                let said = ground.datapath.explain(&question).unwrap();
+                assert_eq!((said.passes, said.reason), (false, Some(DropReason::PolicyDenied)), "{said:?}");
+                let side = if denies_egress { said.egress } else { said.ingress };
+                let denial = Decision { verdict: Verdict::Deny, rule: RuleId(0) };
+                assert_eq!(side, Some(Side { rule_set: RuleSetId(7), decision: denial }), "{said:?}");
+            }
+        }
+        assert!(ground.datapath.drops().unwrap().iter().all(|drop| drop.rule == RuleId(0)));
+        // A row that comes, for this peer or for all others, speaks for itself.
+        for peer in [Peer::Group(GROUP_B), Peer::Others] {
+            ground.apply(&[row(7, peer, &[(0, 0, Verdict::Allow, 9)])]);
+            for family in families() {
+                let frame = a_to(Ends::new(family.a, 1, family.b, 2), b"");
+                assert_eq!(ground.a_sends(&frame).action, REDIRECT, "{}", ground.story());
+            }
+            ground.remove(&[Key::Row(TENANT, RuleSetId(7), peer)]);
         }
     });
 }
@@ -158,6 +197,7 @@ fn a_new_group_of_an_endpoint_judges_its_flows_anew() {
     on_ground(|ground| {
         ground.apply(&[
             row(1, Peer::Group(OTHER), &[(0, 0, Verdict::Deny, 9)]),
+            row(1, Peer::Others, &[(0, 0, Verdict::Allow, 8)]),
             group(TENANT, GROUP_B, 1, 0),
             group(TENANT, OTHER, 0, 0),
         ]);
