@@ -104,13 +104,46 @@ __noinline int uplink_continue(void)
 	return reason;
 }
 
+/*
+ * Most of what comes in is the overlay's own, and nobody else's: the kernel's VXLAN device listens at its port. It is told by few
+ * bytes, before any table is asked; IPv4 with options and IPv6 with extensions take the long way to the same end.
+ */
+static __always_inline int uplink_is_overlay(struct __sk_buff *skb)
+{
+	struct config *settings = config_read();
+	struct {
+		struct ethhdr ethernet;
+		struct iphdr ip;
+		__be16 source_port;
+		__be16 destination_port;
+	} __attribute__((packed)) head;
+
+	if (!settings || bpf_skb_load_bytes(skb, 0, &head, sizeof(head)))
+		return 0;
+	if (head.ethernet.h_proto == bpf_htons(ETH_P_IPV6)) {
+		__u8 next;
+
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, nexthdr), &next, sizeof(next)) || next != IPPROTO_UDP)
+			return 0;
+		if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(struct ipv6hdr) + 2, &head.destination_port, sizeof(__be16)))
+			return 0;
+	} else if (head.ethernet.h_proto != bpf_htons(ETH_P_IP) || head.ip.version != 4 || head.ip.ihl != 5 ||
+		   head.ip.protocol != IPPROTO_UDP || head.ip.frag_off & bpf_htons(0x3fff)) {
+		return 0;
+	}
+	return head.destination_port == settings->overlay_port;
+}
+
 SEC("tc")
 int from_uplink(struct __sk_buff *skb)
 {
-	struct scratch *scratch = packet_begin(skb);
+	struct scratch *scratch;
 	struct packet *p;
 	int reason;
 
+	if (uplink_is_overlay(skb))
+		return UPLINK_NOT_OURS;
+	scratch = packet_begin(skb);
 	if (!scratch)
 		return UPLINK_NOT_OURS;
 	p = &scratch->packet;

@@ -243,6 +243,10 @@ impl Config {
         if self.nat_ports.is_empty() || *self.nat_ports.start() == 0 {
             return Err(Error::Config("the range of translated ports is empty or begins at 0"));
         }
+        // What comes to that port is the overlay's, so answers to a flow translated to it would be lost.
+        if self.nat_ports.contains(&self.overlay_port) {
+            return Err(Error::Config("the range of translated ports holds the overlay's own"));
+        }
         let mut uplinks = [0; UPLINKS];
         uplinks[..self.uplinks.len()].copy_from_slice(&self.uplinks);
         Ok(abi::Config {

@@ -236,6 +236,36 @@ fn a_published_port_leads_to_its_endpoint_and_back() {
 }
 
 #[test]
+fn the_overlays_own_packets_are_nobody_elses() {
+    on_ground(|ground| {
+        for family in families() {
+            for (port, action) in [(4788, REDIRECT), (4789, NEXT)] {
+                let published = Published {
+                    address: family.node,
+                    protocol: Protocol::Udp,
+                    port,
+                    endpoint: 2,
+                    target: 80,
+                };
+                ground.datapath.publish(&published).unwrap();
+                let frame = udp(ROUTER, Ends::new(family.world, 5555, family.node, port), b"vxlan");
+                assert_eq!(ground.uplink_gets(&frame).action, action, "{}", ground.story());
+            }
+            let published = Published {
+                address: family.node,
+                protocol: Protocol::Tcp,
+                port: 4789,
+                endpoint: 2,
+                target: 80,
+            };
+            ground.datapath.publish(&published).unwrap();
+            let frame = tcp(ROUTER, Ends::new(family.world, 5555, family.node, 4789), SYN);
+            assert_eq!(ground.uplink_gets(&frame).action, REDIRECT, "the overlay speaks UDP alone");
+        }
+    });
+}
+
+#[test]
 fn ingress_policy_speaks_of_a_published_ports_clients() {
     on_ground(|ground| {
         ground.apply(&[row(1, Peer::Others, &[(0, 0, Verdict::Deny, 6)]), group(TENANT, GROUP_B, 1, 0)]);
