@@ -59,12 +59,15 @@ pub fn read(text: &str, file: &str) -> Result<Vec<Document>, Vec<Problem>> {
 
 /// Reads what can be read of a file, and says what cannot.
 pub fn scan(text: &str, file: &str) -> Manifest {
-    let mut reading = Reading { file, documents: Vec::new(), problems: Problems::default() };
+    let mut reading = Reading { file, documents: Vec::new(), problems: Problems::default(), full: false };
     if text.len() > LARGEST_FILE {
         let reason = format!("the file has {} bytes, and {LARGEST_FILE} are read", text.len());
         reading.refuse(Position { line: 1, column: 1 }, Fault::TooLong, reason, "split it");
     } else {
         for chunk in chunk::split(text) {
+            if reading.full {
+                break;
+            }
             match tree::read(chunk.text) {
                 Ok(nodes) => nodes.into_iter().for_each(|node| reading.take(&node, chunk.first_line)),
                 Err(error) => {
@@ -113,6 +116,8 @@ struct Reading<'a> {
     file: &'a str,
     documents: Vec<Document>,
     problems: Problems,
+    /// Whether there were more documents than are read: it is said once, and the rest is not looked at.
+    full: bool,
 }
 
 impl Reading<'_> {
@@ -133,11 +138,13 @@ impl Reading<'_> {
     }
 
     fn add(&mut self, node: &Node, first_line: u64) {
+        if self.full {
+            return;
+        }
         if self.documents.len() == MOST_DOCUMENTS {
+            self.full = true;
             let reason = format!("the file has more than {MOST_DOCUMENTS} documents");
             self.refuse(node.position.moved(first_line), Fault::TooLong, reason, "split it");
-        }
-        if self.documents.len() >= MOST_DOCUMENTS {
             return;
         }
         let mut places = BTreeMap::new();

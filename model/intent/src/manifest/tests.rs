@@ -228,3 +228,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn too_many_documents_are_one_problem() {
+    let manifest = scan(&"---\na: 1\n".repeat(MOST_DOCUMENTS + 100), "many.yaml");
+    assert_eq!(manifest.documents.len(), MOST_DOCUMENTS);
+    assert_eq!(manifest.problems.len(), 1, "{:?}", manifest.problems);
+    assert!(manifest.problems[0].to_string().contains("more than 20000 documents"));
+}
