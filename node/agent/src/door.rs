@@ -1,6 +1,6 @@
 //! The unix socket: one line of JSON in, one out.
 //!
-//! Promises: whatever one client sends or leaves undone, others are served; attaching and detaching is root's (by the peer's
+//! Promises: whatever one client sends or leaves undone, others are served, and no user can keep root out; attaching and detaching is root's (by the peer's
 //! credentials, `SO_PEERCRED`), asking is anybody's on this host; a request that was understood is carried out to its end even if the
 //! client is gone.
 
@@ -13,10 +13,11 @@ use std::time::Duration;
 use record::door::{MAX_LINE, Refusal, RefusalCode, Reply, Request};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::crowd::{Crowd, Place};
 use crate::node::Node;
 use crate::refusal::{invalid, refusal};
 
@@ -70,11 +71,11 @@ impl Socket {
 
     /// Serves until `stop` becomes true; requests under way then have [`DRAIN`] to end.
     pub(crate) async fn serve(self, node: Arc<Node>, mut stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let crowd = Crowd::new();
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                accepted = self.accept(&places) => accepted,
+                accepted = self.accept(&crowd) => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             match accepted {
@@ -99,10 +100,19 @@ impl Socket {
         }
     }
 
-    async fn accept(&self, places: &Arc<Semaphore>) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
-        let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = self.listener.accept().await?;
-        Ok((stream, place))
+    /// The next connection that has a place; those of users who have none left are closed.
+    async fn accept(&self, crowd: &Crowd) -> io::Result<(UnixStream, Place)> {
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            let uid = stream.peer_cred()?.uid();
+            if may_change(uid) {
+                return Ok((stream, crowd.enter_as_root().await?));
+            }
+            match crowd.enter(uid) {
+                Some(place) => return Ok((stream, place)),
+                None => tracing::debug!(uid, "a user holds too many connections; one more is closed"),
+            }
+        }
     }
 }
 
@@ -227,7 +237,5 @@ const LONGEST_REST: u64 = 64 << 20;
 const REST_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an agent that stops waits for requests under way.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Connections served at a time.
-const CONNECTIONS: usize = 1024;
 /// How long a client may take for its line, and for reading the answer.
 const LINE_PATIENCE: Duration = Duration::from_secs(10);

@@ -14,6 +14,7 @@
 mod attach;
 mod attachment;
 mod config;
+mod crowd;
 mod detach;
 mod door;
 mod error;
