@@ -68,7 +68,7 @@ impl Node {
         let path = request.netns.clone();
         let namespace = self.in_kernel(move |kernel| kernel.namespace(&path)).await;
         namespace.ok_or_else(|| {
-            let source = std::io::Error::from(std::io::ErrorKind::NotFound).into();
+            let source = "no network namespace is there".into();
             KernelError::NoNamespace { path: request.netns.display().to_string(), source }.into()
         })
     }
