@@ -125,13 +125,13 @@ impl Daemon<'_> {
         let ended = |status| Error::Ended {
             process: format!("sealane {} in {}", self.role, self.namespace.path().display()),
             status: format!("{status}"),
-            tail: tail(&log),
+            tail: tail(&log, 0),
             log: log.clone(),
         };
         match ready {
             Ok(ready) => ready.map_err(ended),
             Err(mut late) => {
-                late.last = format!("{}; its log ends with:\n{}", late.last, tail(&log));
+                late.last = format!("{}; its log ends with:\n{}", late.last, tail(&log, 0));
                 Err(late.into())
             }
         }
@@ -168,10 +168,11 @@ fn handing_down(binary: &Path, listener: &TcpListener) -> Result<Command> {
     Ok(command)
 }
 
-/// The last lines of a log.
-pub(crate) fn tail(log: &Path) -> String {
+/// The last lines of a log, of what was written behind its first `before` bytes.
+pub(crate) fn tail(log: &Path, before: u64) -> String {
     let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    let behind = usize::try_from(before).ok().and_then(|before| text.get(before..));
+    let text = String::from_utf8_lossy(behind.unwrap_or(&text));
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }

@@ -85,7 +85,7 @@ impl Attach {
             namespace,
             name: self.name.clone(),
             network: self.workload.network.clone(),
-            labels: self.workload.labels(),
+            labels: self.workload.labels()?,
             ports: self.workload.ports(),
             netns: self.netns()?,
             interface: self.interface.clone(),

@@ -42,6 +42,10 @@ pub(crate) struct Run {
     #[arg(short, long)]
     detach: bool,
 
+    /// What `--detach` adds to its own command line for the process that looks after the container
+    #[arg(long, hide = true)]
+    foreground: bool,
+
     /// The command and its arguments, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -63,8 +67,8 @@ impl Run {
         place: impl FnOnce() -> Place,
     ) -> Result<(), Failure> {
         let name = self.name.clone().unwrap_or_else(|| name_after(&self.command[0]));
-        let spec = self.spec(settings, name);
-        if !self.detach {
+        let spec = self.spec(settings, name)?;
+        if !self.detach || self.foreground {
             return match runtime.run(&spec)? {
                 0 => Ok(()),
                 code => Err(Failure::Code(code)),
@@ -92,13 +96,13 @@ impl Run {
         Ok(())
     }
 
-    fn spec(&self, settings: &Settings, name: String) -> Spec {
-        Spec {
+    fn spec(&self, settings: &Settings, name: String) -> Result<Spec, Failure> {
+        Ok(Spec {
             tenant: settings.tenant.clone(),
             namespace: settings.namespace.clone(),
             name,
             network: self.workload.network.clone(),
-            labels: self.workload.labels(),
+            labels: self.workload.labels()?,
             ports: self.workload.ports(),
             addresses: self.workload.addresses.clone(),
             publish: self.workload.publish(),
@@ -106,7 +110,7 @@ impl Run {
             environment: self.environment.iter().cloned().collect(),
             binds: Vec::new(),
             output: Sink::Inherit,
-        }
+        })
     }
 }
 
@@ -122,7 +126,7 @@ fn name_after(command: &str) -> String {
     format!("{}-{random:05x}", if fit.is_empty() { "run" } else { fit })
 }
 
-/// This very command line, without the wish to return early, under this name.
+/// This very command line under this name, whose wish to return early does not count.
 fn in_foreground(name: &str) -> Result<Command, Failure> {
     let this = std::env::current_exe().map_err(|source| Failure::Process {
         operation: "find",
@@ -133,7 +137,7 @@ fn in_foreground(name: &str) -> Result<Command, Failure> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let (own, theirs) = words.split_at(end);
-    command.args(own.iter().filter(|word| *word != "--detach" && *word != "-d"));
+    command.args(own).arg("--foreground");
     if !own.iter().any(|word| word == "--name" || word.as_encoded_bytes().starts_with(b"--name=")) {
         command.args(["--name", name]);
     }

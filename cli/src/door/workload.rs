@@ -8,6 +8,8 @@ use intent::schema::Format;
 use record::door::Publish;
 use record::{NamedPort, Protocol};
 
+use crate::failure::Failure;
+
 /// The endpoint.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Workload {
@@ -33,9 +35,18 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Its labels; the last of several with one key counts.
-    pub(crate) fn labels(&self) -> record::Labels {
-        self.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect()
+    /// Its labels.
+    ///
+    /// Errors: a key with two values, for which of them policies should see cannot be known.
+    pub(crate) fn labels(&self) -> Result<record::Labels, Failure> {
+        let mut labels = record::Labels::new();
+        for Label { key, value } in &self.labels {
+            if let Some(other) = labels.insert(key.clone(), value.clone()).filter(|other| other != value) {
+                let message = format!("the label {key} is given twice: as {other:?} and as {value:?}");
+                return Err(Failure::usage(message, "keep one of the two"));
+            }
+        }
+        Ok(labels)
     }
 
     /// Its named ports.
@@ -142,6 +153,18 @@ mod tests {
         for wrong in ["80", "http=0", "http=80/ICMP", "80=80", "http=x"] {
             assert!(wrong.parse::<PortName>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_label_has_one_value() {
+        let labels = |all: &[&str]| {
+            let labels = all.iter().map(|text| text.parse().unwrap()).collect();
+            let (ports, addresses, publish) = (Vec::new(), Vec::new(), Vec::new());
+            Workload { network: None, labels, ports, addresses, publish }.labels()
+        };
+        assert_eq!(labels(&["a=b", "c=d", "a=b"]).unwrap().len(), 2);
+        let fault = labels(&["a=b", "a=c"]).unwrap_err();
+        assert_eq!(fault.to_string(), "the label a is given twice: as \"b\" and as \"c\"");
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub struct Record {
     pub id: String,
     /// Its first process.
     pub process: ProcessId,
+    /// The number of the process that looks after it; 0 in a record of an older release.
+    #[serde(default)]
+    pub runner: u32,
     /// Its attachment.
     pub attached: Attached,
     /// Where its output goes when nobody holds it in the foreground.
@@ -113,7 +116,7 @@ impl Runtime {
         let child = Reaped(Mutex::new(child));
         // A program that is over already has no number to be found by; its exit status is still to be had.
         let process = process.unwrap_or(ProcessId { pid: 0, start: 0 });
-        let record = Record { id, process, attached, log };
+        let record = Record { id, process, runner: std::process::id(), attached, log };
         remains.write(&record)?;
         Ok(Container { record, namespace, remains, child })
     }

@@ -263,7 +263,7 @@ impl Lab {
             if host.log().exists() {
                 let state =
                     host.daemon().map_or("has ended".to_owned(), |daemon| format!("runs as {}", daemon.pid));
-                let log = process::tail(&host.log());
+                let log = process::tail(&host.log(), 0);
                 let _ = writeln!(text, "{member}: {} {state}; its log ends with:\n{log}", host.role());
             }
         }
