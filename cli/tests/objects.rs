@@ -160,7 +160,43 @@ fn the_servers_problems_point_into_the_file_too() {
     let told = server.fails(1, &["apply", "-f", &file]);
     assert!(told.contains("net.yaml:5:8: spec.vni"), "{told}");
     assert!(told.contains("net.yaml:7:5: spec.subnets"), "{told}");
-    assert!(told.contains("2 problems, 1 of 1 object not applied"), "{told}");
+    assert!(told.contains("2 problems, nothing was applied"), "{told}");
+}
+
+#[test]
+fn a_document_that_the_server_refuses_keeps_all_others_from_being_applied() {
+    let server = Server::start();
+    let text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n\
+        apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: good, namespace: shop}\nspec: {podSelector: {}}\n---\n\
+        apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: bad, namespace: nowhere}\nspec: {podSelector: {}}\n";
+    let file = server.file("shop.yaml", text);
+    let told = server.fails(1, &["apply", "-f", &file]);
+    assert!(told.contains("shop.yaml:12:18: namespaces \"nowhere\" not found"), "{told}");
+    assert!(told.contains("1 problem, nothing was applied"), "{told}");
+    assert!(server.fails(1, &["get", "ns", "shop"]).contains("not found"));
+    let file = server.file("shop.yaml", &text.replace("nowhere", "shop"));
+    assert_eq!(
+        server.done(&["apply", "-f", &file]).lines().count(),
+        3,
+        "a namespace and what lives in it at once"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_text_or_not_there_is_told_beside_the_problems_of_others() {
+    let server = Server::start();
+    let wrong = server.file("wrong.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: A}\n");
+    let binary = server.folder.path().join("binary.yaml");
+    std::fs::write(&binary, b"apiVersion: v1\nkind: \xff\xfe\n").unwrap();
+    let told = server.fails(1, &["apply", "-f", binary.to_str().unwrap(), "-f", &wrong]);
+    assert!(told.contains("binary.yaml:2:7: is no text: these bytes are no UTF-8"), "{told}");
+    assert!(told.contains("wrong.yaml:3:18: metadata.name"), "{told}");
+    assert!(told.contains("2 problems, nothing was applied"), "{told}");
+    let folder = server.folder.path().join("net");
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.join("link.yaml")).unwrap();
+    let told = server.fails(1, &["apply", "-f", folder.to_str().unwrap()]);
+    assert!(told.contains("link.yaml"), "a link that leads nowhere is not passed over: {told}");
 }
 
 #[test]

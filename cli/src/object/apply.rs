@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use http::Method;
-use intent::{Problem, UnknownFields, admit};
+use intent::{Kind, Problem, UnknownFields, admit};
 use serde_json::Value;
 
 use super::merge::{annotated, last_applied, patch};
@@ -19,8 +19,8 @@ use crate::style::Style;
 
 /// Make objects as files describe them
 ///
-/// Every document of every file is checked first. If any has a problem, all problems are listed with their lines, and
-/// nothing is applied. An object that is not there is created; one that is there is changed where the file says so: what
+/// Every document of every file is checked first, here and by the server. If any has a problem, all problems are listed with
+/// their lines, and nothing is applied. An object that is not there is created; one that is there is changed where the file says so: what
 /// the file said last time and says no longer goes, what others have set stays.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -52,8 +52,11 @@ pub(super) struct Outcome {
 
 impl Apply {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
-        let all = checked(&self.files, settings, "nothing was applied")?;
+        let all = checked(&self.files, settings, NOTHING_DONE)?;
         warn(&all);
+        if !self.dry_run {
+            try_out(settings, &all)?;
+        }
         let mut out = output::screen();
         let (mut failed, mut problems, mut done) = (0, Vec::new(), 0);
         // Kind by kind, for objects live in others; a step at a time, so that what is done is told.
@@ -93,6 +96,40 @@ impl Apply {
             }
         }
     }
+}
+
+/// Asks the server what it thinks of every document, so that one that it refuses keeps the others from being applied.
+///
+/// Errors: all problems that the server has with them.
+fn try_out(settings: &Settings, all: &[Checked]) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    for step in all.chunks(STEP) {
+        let outcomes =
+            each(&settings.server, step, |client, document| apply(client, settings, document, true))?;
+        for (document, outcome) in step.iter().zip(outcomes) {
+            match outcome {
+                Ok(_) => {}
+                // It cannot be tried before its namespace is there, which these documents make.
+                Err(error) if error.is_missing() && is_made(all, document.namespace.as_deref()) => {}
+                Err(ClientError::Refused(status)) => {
+                    let found = document.locate(&status);
+                    problems.extend(if found.is_empty() { vec![document.refused(&status)] } else { found });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Documents { problems, outcome: NOTHING_DONE.to_owned() })
+}
+
+/// Whether these documents make this namespace.
+fn is_made(all: &[Checked], namespace: Option<&str>) -> bool {
+    let makes =
+        |document: &Checked| document.kind == Kind::Namespace && Some(document.name.as_str()) == namespace;
+    all.iter().any(makes)
 }
 
 /// The server's problems with a document; a refusal without any is told at once.
@@ -207,6 +244,8 @@ fn without_revision(object: &Value) -> Value {
     }
     object
 }
+
+const NOTHING_DONE: &str = "nothing was applied";
 
 /// After so many objects it is told what was done.
 const STEP: usize = 100;

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use intent::manifest::{Document, scan};
+use intent::problem::{Fault, Place};
 use intent::{Admitted, Kind, Problem, UnknownFields, admit, kind_of};
 use serde_json::Value;
 
@@ -37,6 +38,18 @@ impl Checked {
     /// The server's problems with it, with their places in the file.
     pub(super) fn locate(&self, status: &Status) -> Vec<Problem> {
         self.document.locate(status.problems())
+    }
+
+    /// A refusal that is about the whole of it, with its place in the file.
+    pub(super) fn refused(&self, status: &Status) -> Problem {
+        Problem {
+            path: String::new(),
+            value: String::new(),
+            fault: Fault::Invalid,
+            reason: status.message.clone(),
+            remedy: status.remedy().unwrap_or_default(),
+            place: Some(self.document.place("metadata.name")),
+        }
     }
 }
 
@@ -99,9 +112,14 @@ fn documents(files: &[PathBuf]) -> Result<(Vec<Document>, Vec<Problem>), Failure
     let (mut documents, mut problems) = (Vec::new(), Vec::new());
     for file in files {
         for path in expanded(file)? {
-            let manifest = scan(&read(&path)?, &shown(&path));
-            documents.extend(manifest.documents);
-            problems.extend(manifest.problems);
+            match read(&path)? {
+                Ok(text) => {
+                    let manifest = scan(&text, &shown(&path));
+                    documents.extend(manifest.documents);
+                    problems.extend(manifest.problems);
+                }
+                Err(problem) => problems.push(problem),
+            }
         }
     }
     if documents.is_empty() && problems.is_empty() {
@@ -122,7 +140,8 @@ fn expanded(file: &Path) -> Result<Vec<PathBuf>, Failure> {
     for entry in fs::read_dir(file).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let known = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
-        if known && path.is_file() {
+        // A link that leads nowhere is read too, which says so; folders in it are not gone into.
+        if known && !path.is_dir() {
             found.push(path);
         }
     }
@@ -130,14 +149,30 @@ fn expanded(file: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).map(|_| text)
+/// The text of a file, or why it is none.
+fn read(path: &Path) -> Result<Result<String, Problem>, Failure> {
+    let mut bytes = Vec::new();
+    let whole = if path == Path::new("-") {
+        io::stdin().lock().read_to_end(&mut bytes).map(drop)
     } else {
-        fs::read_to_string(path)
+        fs::read(path).map(|read| bytes = read)
     };
-    text.map_err(|source| Failure::File { operation: "read", path: path.to_owned(), source })
+    whole.map_err(|source| Failure::File { operation: "read", path: path.to_owned(), source })?;
+    Ok(String::from_utf8(bytes).map_err(|fault| {
+        let before = &fault.as_bytes()[..fault.utf8_error().valid_up_to()];
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let place = Place { file: shown(path), line: line as u64, column: column as u64 };
+        Problem {
+            path: String::new(),
+            value: String::new(),
+            fault: Fault::Invalid,
+            reason: "is no text: these bytes are no UTF-8".to_owned(),
+            remedy: "save the file as UTF-8; a binary file holds no documents".to_owned(),
+            place: Some(place),
+        }
+    }))
 }
 
 fn shown(path: &Path) -> String {
@@ -175,7 +210,7 @@ fn place_in_namespace(kind: Kind, document: &mut Value, settings: &Settings) -> 
             let reason = format!("is not {wanted}, which -n names");
             let remedy = "leave out one of the two";
             let given = Value::from(given);
-            vec![Problem::new("metadata.namespace", &given, intent::problem::Fault::Invalid, reason, remedy)]
+            vec![Problem::new("metadata.namespace", &given, Fault::Invalid, reason, remedy)]
         }
         (_, "") => {
             if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -201,7 +236,7 @@ fn doubles(all: &[Checked]) -> Vec<Problem> {
                 first.document.place("metadata.name")
             );
             let name = Value::from(checked.name.as_str());
-            let fault = intent::problem::Fault::Duplicate;
+            let fault = Fault::Duplicate;
             let problem = Problem::new("metadata.name", &name, fault, reason, "keep one of the two");
             problems.extend(checked.document.locate(vec![problem]));
         }
