@@ -85,8 +85,11 @@ impl Node {
             Vec::new()
         });
         for tombstone in tombstones {
-            let outcome = Arc::clone(self).detach(tombstone.detach.clone()).await;
-            if outcome.is_ok()
+            let place = (tombstone.detach.door, tombstone.detach.container.clone());
+            let _inside = self.containers.enter(place).await;
+            // An attach that was inside meanwhile has carried it out: what stands there now is the new attachment.
+            if tombstone.stands()
+                && self.remove_all(&tombstone.detach).await.is_ok()
                 && let Err(error) = tombstone.remove()
             {
                 tracing::warn!(%error, "word that a door left is carried out, but cannot be removed");

@@ -60,6 +60,11 @@ impl Tombstones {
 }
 
 impl Tombstone {
+    /// Whether it still asks: nobody has carried it out since it was read.
+    pub(crate) fn stands(&self) -> bool {
+        self.path.exists()
+    }
+
     /// What it asked for is done.
     pub(crate) fn remove(&self) -> io::Result<()> {
         match std::fs::remove_file(&self.path) {

@@ -294,3 +294,23 @@ async fn word_that_a_door_left_is_carried_out_at_the_start_and_strikes_no_succes
     assert_eq!(std::fs::read_dir(bench.tombstones()).unwrap().count(), 0);
     bench.assert_agreement();
 }
+
+#[tokio::test]
+async fn word_that_was_read_while_a_successor_came_strikes_it_not() {
+    let bench = Bench::new().await;
+    bench.attach(request("a")).await.unwrap();
+    let word = Detach { interface: Some("eth0".into()), ..detach("a") };
+    std::fs::write(bench.tombstones().join(word.tombstone()), serde_json::to_vec(&word).unwrap()).unwrap();
+    let inside = bench.node.containers.enter((Door::Cni, "a".to_owned())).await;
+    let node = Arc::clone(&bench.node);
+    let attaching = tokio::spawn(node.attach(request("a")));
+    tokio::task::yield_now().await;
+    let node = Arc::clone(&bench.node);
+    let burying = tokio::spawn(async move { node.bury().await });
+    tokio::task::yield_now().await;
+    drop(inside);
+    let successor = attaching.await.unwrap().unwrap();
+    burying.await.unwrap();
+    assert_eq!(bench.node.list(), vec![successor]);
+    bench.assert_agreement();
+}
