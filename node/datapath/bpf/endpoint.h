@@ -11,15 +11,16 @@
 #define MARK_JUDGED 0x5ea1a9e0
 
 /* The MAC and the address must be the endpoint's own. Every network's gateway answers neighbors, so none is spoofed. */
-static __always_inline int endpoint_owns_source(struct __sk_buff *skb, const struct packet *p, const struct endpoint *e)
+static __always_inline int endpoint_owns_source(const struct packet *p, const struct endpoint *e)
 {
 	const struct address *own = p->ipv6 ? &e->address6 : &e->address4;
-	__u8 mac[6];
+	const __u8 *mac = p->frame.from;
+	int i;
 
-	if (bpf_skb_load_bytes(skb, ETH_ALEN, mac, sizeof(mac)))
-		return 0;
-	if (*(__u32 *)mac != *(__u32 *)e->mac || *(__u16 *)(mac + 4) != *(__u16 *)(e->mac + 4))
-		return 0;
+	for (i = 0; i < ETH_ALEN; i += 2) {
+		if (*(__u16 *)(mac + i) != *(__u16 *)(e->mac + i))
+			return 0;
+	}
 	if (p->ethertype == ETH_P_ARP)
 		return 1;
 	return address_is_set(own) && address_equal(&p->wire.source, own);
@@ -29,12 +30,13 @@ static __always_inline int endpoint_owns_source(struct __sk_buff *skb, const str
 static __always_inline int frame_address(struct __sk_buff *skb, const __u8 *mac)
 {
 	struct config *settings = config_read();
+	__u8 addresses[2 * ETH_ALEN];
 
 	if (!settings)
 		return -1;
-	if (bpf_skb_store_bytes(skb, 0, mac, ETH_ALEN, 0))
-		return -1;
-	return bpf_skb_store_bytes(skb, ETH_ALEN, settings->gateway_mac, ETH_ALEN, 0);
+	__builtin_memcpy(addresses, mac, ETH_ALEN);
+	__builtin_memcpy(addresses + ETH_ALEN, settings->gateway_mac, ETH_ALEN);
+	return bpf_skb_store_bytes(skb, 0, addresses, sizeof(addresses), 0);
 }
 
 /*

@@ -3,15 +3,13 @@
 #include "leg.h"
 
 /* What a container may say on its link at all. 0, or the reason to drop. */
-static __always_inline int container_check(struct __sk_buff *skb, struct packet *p, const struct endpoint *e)
+static __always_inline int container_check(struct packet *p, const struct endpoint *e)
 {
-	__u8 first;
-
 	if (address_is_multicast(&p->wire.destination, p->ipv6))
 		return DROP_MULTICAST_UNSUPPORTED;
-	if (!endpoint_owns_source(skb, p, e))
+	if (!endpoint_owns_source(p, e))
 		return DROP_SOURCE_SPOOFED;
-	if (bpf_skb_load_bytes(skb, 0, &first, 1) || first & 1)
+	if (p->frame.to[0] & 1)
 		return DROP_MULTICAST_UNSUPPORTED;
 	return fragment_resolve(p);
 }
@@ -70,7 +68,7 @@ int from_container(struct __sk_buff *skb)
 	if (reason)
 		return packet_drop(p, reason);
 	if (p->ethertype == ETH_P_ARP) {
-		if (!endpoint_owns_source(skb, p, e))
+		if (!endpoint_owns_source(p, e))
 			return packet_drop(p, DROP_SOURCE_SPOOFED);
 		return neighbor_answer_arp(skb, p, &e->address4);
 	}
@@ -78,7 +76,7 @@ int from_container(struct __sk_buff *skb)
 		return neighbor_answer_nd(skb, p, &e->address6);
 	p->source_group = p->ipv6 ? e->group6 : e->group4;
 	p->outside.ours = p->ipv6 ? e->shadow6 : e->shadow4;
-	reason = container_check(skb, p, e);
+	reason = container_check(p, e);
 	if (reason)
 		return packet_drop(p, reason);
 	return container_forward(skb, p);

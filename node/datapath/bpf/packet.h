@@ -21,8 +21,16 @@ struct tuple {
 	__be16 destination_port;
 };
 
+/* The Ethernet header. */
+struct frame {
+	__u8 to[ETH_ALEN];
+	__u8 from[ETH_ALEN];
+	__be16 ethertype;
+};
+
 struct packet {
 	/* From the headers. */
+	struct frame frame;
 	struct tuple wire; /* as it stands in the frame */
 	struct tuple inside; /* as the container's network sees it */
 	__u16 ethertype; /* host order */
@@ -39,7 +47,6 @@ struct packet {
 	__u8 ipv6;
 	__u32 fragment_id;
 	__u16 fragment_offset; /* bytes */
-	__u16 unused;
 
 	/* Found out. */
 	__u64 now; /* ns */
@@ -227,15 +234,17 @@ static __always_inline void icmp_parse(struct packet *p, const __u8 *head)
  */
 static __always_inline int transport_parse(struct __sk_buff *skb, struct packet *p, __u32 room, int embedded)
 {
-	__u8 head[8];
-	__u8 tcp[2];
+	__u8 head[14] = {};
 	__u32 need = p->protocol == IPPROTO_TCP && !embedded ? 20 : p->protocol == IPPROTO_SCTP && !embedded ? 12 : 8;
 	int has_ports = p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP;
 	int short_header = p->part == PART_FIRST ? DROP_FRAGMENT_MALFORMED : DROP_HEADER_MALFORMED;
 
 	if (!has_ports && !packet_is_icmp(p))
 		return 0;
-	if (room < need || bpf_skb_load_bytes(skb, p->l4, head, sizeof(head)))
+	if (room < need)
+		return short_header;
+	/* One look for what is wanted of TCP: every look is a call. */
+	if (need == 20 ? bpf_skb_load_bytes(skb, p->l4, head, 14) : bpf_skb_load_bytes(skb, p->l4, head, 8))
 		return short_header;
 	if (!has_ports) {
 		icmp_parse(p, head);
@@ -246,11 +255,9 @@ static __always_inline int transport_parse(struct __sk_buff *skb, struct packet 
 	if (p->protocol == IPPROTO_UDP && !embedded && bpf_ntohs(*(__be16 *)(head + 4)) < 8)
 		return short_header;
 	if (p->protocol == IPPROTO_TCP && !embedded) {
-		if (bpf_skb_load_bytes(skb, p->l4 + 12, tcp, sizeof(tcp)))
+		if ((head[12] >> 4) * 4 < 20 || (__u32)(head[12] >> 4) * 4 > room)
 			return short_header;
-		if ((tcp[0] >> 4) * 4 < 20 || (__u32)(tcp[0] >> 4) * 4 > room)
-			return short_header;
-		p->tcp_flags = tcp[1];
+		p->tcp_flags = head[13];
 	}
 	return 0;
 }
@@ -369,17 +376,16 @@ static __always_inline int ipv6_parse(struct __sk_buff *skb, struct packet *p, _
 /* Reads the frame's headers. 0, or the reason to drop it. ARP is left to `neighbor.h`. */
 __noinline int packet_parse(struct __sk_buff *skb, struct packet *p)
 {
-	__be16 ethertype;
 	int reason = 0;
 
 	if (!p)
 		return DROP_HEADER_MALFORMED;
 	p->l3 = ETH_HLEN;
-	if (skb->len < ETH_HLEN || bpf_skb_load_bytes(skb, 12, &ethertype, sizeof(ethertype)))
+	if (skb->len < ETH_HLEN || bpf_skb_load_bytes(skb, 0, &p->frame, sizeof(p->frame)))
 		return DROP_HEADER_MALFORMED;
 	if (skb->vlan_present)
 		return DROP_PROTOCOL_UNSUPPORTED;
-	p->ethertype = bpf_ntohs(ethertype);
+	p->ethertype = bpf_ntohs(p->frame.ethertype);
 	if (p->ethertype == ETH_P_IP)
 		reason = ipv4_parse(skb, p, skb->len - ETH_HLEN, 0);
 	else if (p->ethertype == ETH_P_IPV6)
