@@ -114,9 +114,9 @@ fn containers_of_a_lab_are_judged_by_policy_and_the_fabric_says_why() {
     assert_eq!(lab.run(&["explain", "other", "db:5432", "-n", "shop", "--check"]).status.code(), Some(1));
     assert_eq!(reaches("other").status.code(), Some(124));
 
-    let flows = lab.done(&["flows", "--node", "n2"]);
+    let flows = lab.done(&["flows", "--all", "--node", "n2"]);
     assert!(flows.contains("shop/db:5432") && flows.contains("NetworkPolicy shop/db"), "{flows}");
-    let here = lab.done(&["flows", "--here", "--agent", &lab.agent("n2")]);
+    let here = lab.done(&["flows", "--all", "--here", "--agent", &lab.agent("n2")]);
     assert!(here.contains(":5432") && here.contains("VNI"), "{here}");
     let drops = lab.done(&["drops"]);
     assert!(
