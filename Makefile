@@ -30,8 +30,9 @@ check:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 bench: build
-	@scripts/install demo bench
-	$(ROOT) scripts/bench
+	@scripts/install bench
+	$(CARGO) bench --locked -p sealane --bench measure --no-run
+	@$(ROOT) scripts/bench
 
 fmt:
 	$(CARGO) fmt --all

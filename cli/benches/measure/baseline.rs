@@ -6,7 +6,7 @@ use std::process::Command;
 use lab::namespace::Namespace;
 
 use crate::fault::{Fault, Result, succeed};
-use crate::ground::{Ground, spread};
+use crate::ground::{Ground, level};
 use crate::traffic::{Ends, PORT};
 
 /// Makes baselines whose links carry packets of `mtu` bytes, as Sealane's do.
@@ -65,8 +65,10 @@ impl Baselines<'_> {
     fn ends(&self, system: &'static str, prefix: &str) -> Result<Ends> {
         let client = self.ground.namespace(&format!("{prefix}-client"))?;
         let server = self.ground.namespace(&format!("{prefix}-server"))?;
-        spread(&client)?;
-        Ok(Ends { system, client, server, address: SERVER.parse().expect("the constant is an address") })
+        let address = SERVER.parse().expect("the constant is an address");
+        let ends = Ends { system, client, server, address };
+        level(&ends)?;
+        Ok(ends)
     }
 
     fn make_bridge(&mut self, host: &Namespace) -> Result<()> {

@@ -18,6 +18,7 @@ use lab::namespace::Namespace;
 use lab::{Family, Host, Lab, Options};
 
 use crate::fault::{Context, Fault, Result, told};
+use crate::pin::prefer;
 use crate::traffic::{Ends, PORT};
 
 /// The hosts, with Sealane running on the first three.
@@ -82,6 +83,12 @@ impl Ground {
         told(&command, &child.wait_with_output().context("wait for", "sealane")?)
     }
 
+    /// Puts the server and the agents before other work of the machine, as what they are measured beside is.
+    pub(crate) fn prefer_daemons(&self) -> Result<()> {
+        let daemons = self.sealane().chain([self.lab.server()]).filter_map(|host| host.daemon());
+        daemons.into_iter().try_for_each(|daemon| prefer(daemon.pid))
+    }
+
     /// Puts objects in force on every host.
     pub(crate) fn apply(&self, objects: &str) -> Result<()> {
         self.sealane_says(&["apply", "-f", "-"], objects)?;
@@ -105,18 +112,22 @@ impl Ground {
             server: server.namespace().clone(),
             address,
         };
-        spread(&ends.client)?;
+        level(&ends)?;
         Ok(Pair { ends, _containers: [client, server] })
     }
 }
 
-/// Gives a client's namespace ports enough for many short connections: those that have ended hold theirs for a minute, and
-/// looking for a free one would be measured instead of the network.
-pub(crate) fn spread(client: &Namespace) -> Result<()> {
-    client.enter(|| {
-        set_sysctl("ipv4/ip_local_port_range", "1024 65535")?;
-        set_sysctl("ipv4/tcp_tw_reuse", "1")
-    })??;
+/// Makes both ends alike, whatever the machine's own settings are. A client has ports enough for many short connections: those that
+/// have ended hold theirs for a minute, and looking for a free one would be measured instead of the network. Congestion control is
+/// the one that every kernel has; others pace by timers, which cost more than the path.
+pub(crate) fn level(ends: &Ends) -> Result<()> {
+    for container in [&ends.client, &ends.server] {
+        container.enter(|| {
+            set_sysctl("ipv4/ip_local_port_range", "1024 65535")?;
+            set_sysctl("ipv4/tcp_tw_reuse", "1")?;
+            set_sysctl("ipv4/tcp_congestion_control", "reno")
+        })??;
+    }
     Ok(())
 }
 

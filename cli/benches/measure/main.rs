@@ -28,7 +28,7 @@ use baseline::{Baselines, Link};
 use denial::Crowd;
 use fault::{Context, Fault, Result, report};
 use ground::Ground;
-use pin::Processors;
+use pin::{Foremost, Processors};
 use row::{Beside, Row, Series, System};
 use traffic::{Ends, Load, is_denied};
 
@@ -76,6 +76,7 @@ fn main() -> ExitCode {
 fn measure(amount: Amount, findings: &mut Findings) -> Result<()> {
     let name = std::env::var("SEALANE_BENCH_LAB").unwrap_or_else(|_| format!("bench{}", std::process::id()));
     let processors = Processors::choose()?;
+    let _foremost = Foremost::raise()?;
     let binary = std::env::var_os("SEALANE").unwrap_or_else(|| env!("CARGO_BIN_EXE_sealane").into());
     let binary = &PathBuf::from(binary);
     let ground = Ground::new(&name, binary)?;
@@ -111,6 +112,7 @@ fn measure(amount: Amount, findings: &mut Findings) -> Result<()> {
         findings
             .add(run_load(load, measure, &overlay, (amount, processors)), |series| vec![series.rate(beside)]);
     }
+    ground.prefer_daemons()?;
     findings.add(run_attachments(&attachers, amount), |series| {
         ATTACH.map(|(beside, share)| series.latency(beside, share)).to_vec()
     });
@@ -153,15 +155,15 @@ fn run_denials(ground: &Ground, amount: Amount) -> Result<Series> {
 }
 
 impl Findings {
+    /// Keeps what was measured, also if the run ends before the rest is.
     fn add(&mut self, taken: Result<Series>, rows: impl FnOnce(&Series) -> Vec<Row>) {
-        match taken {
-            Ok(series) => {
-                self.samples += &series.csv();
-                self.rows.extend(rows(&series));
-            }
-            // The other rows are worth having.
-            Err(fault) => self.faults.push(report(&fault)),
-        }
+        let kept = taken.and_then(|series| {
+            self.samples += &series.csv();
+            self.rows.extend(rows(&series));
+            self.save()
+        });
+        // The other rows are worth having.
+        self.faults.extend(kept.err().map(|fault| report(&fault)));
     }
 
     fn save(&self) -> Result<()> {
