@@ -36,10 +36,14 @@ static __always_inline int icmp_answer_echo(struct __sk_buff *skb, struct packet
 /* Cuts the frame to what is quoted and makes room before it. The quotation's length, or 0 where that cannot be done. */
 static __always_inline __u32 icmp_quote(struct __sk_buff *skb, const struct packet *p, struct icmp_error *error, __u32 header)
 {
-	__u32 quoted = p->l4 - p->l3 + 8;
+	__u32 headers = p->l4 - p->l3;
+	__u32 quoted = headers + 8;
 
+	/* A checksum that is left to the device may not be cut off, and TCP's lies 16 bytes in. */
+	if (p->protocol == IPPROTO_TCP && headers + 20 <= QUOTE_MAX)
+		quoted = headers + 20;
 	if (p->part == PART_LATER || quoted > p->length)
-		quoted = p->l4 - p->l3;
+		quoted = headers;
 	/* The verifier is to see the bounds. */
 	if (quoted < 20 || quoted > QUOTE_MAX)
 		return 0;
@@ -117,7 +121,7 @@ __noinline int icmp_answer(struct __sk_buff *skb, struct packet *p, __u32 reason
 	scratch->error.type = type_code >> 8;
 	scratch->error.code = type_code;
 	scratch->error.info = bpf_htonl(info);
-	if (skb->gso_size || !icmp_send_error(skb, p, scratch))
+	if (!icmp_send_error(skb, p, scratch))
 		return TC_ACT_SHOT;
 	return endpoint_answer(skb, p);
 }
