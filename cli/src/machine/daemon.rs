@@ -154,6 +154,6 @@ impl Daemon {
 
 /// Where daemons log unless the user says otherwise.
 pub(super) const LOGS: &str = "/var/log/sealane";
-const UP_WITHIN: Duration = Duration::from_secs(30);
+const UP_WITHIN: Duration = Duration::from_secs(60);
 const DOWN_WITHIN: Duration = Duration::from_secs(10);
 const TAIL: usize = 12;
