@@ -1,15 +1,17 @@
 //! The unix socket: one line of JSON in, one out.
 //!
 //! Promises: whatever one client sends or leaves undone, others are served, and no user can keep root out; attaching and detaching is root's (by the peer's
-//! credentials, `SO_PEERCRED`), asking is anybody's on this host; a request that was understood is carried out to its end even if the
-//! client is gone.
+//! credentials, `SO_PEERCRED`), asking is anybody's on this host; a request that was begun is carried out to its end even if the
+//! client goes; one whose client went before is not begun, for it may have asked for something else since.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use record::door::{MAX_LINE, Refusal, RefusalCode, Reply, Request};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -128,6 +130,8 @@ async fn converse(node: &Arc<Node>, mut stream: UnixStream) {
     let privileged = stream.peer_cred().is_ok_and(|peer| may_change(peer.uid()));
     let (mut reader, mut writer) = stream.split();
     let reply = match timeout(LINE_PATIENCE, read_line(&mut reader)).await {
+        // It gave up while this agent hung, and left word: its container may have a successor by now.
+        Ok(Ok(Some(_))) if is_gone(writer.as_ref()) => return,
         Ok(Ok(Some(line))) => {
             let node = Arc::clone(node);
             // A task of its own: it ends even if this connection does.
@@ -158,6 +162,14 @@ async fn converse(node: &Arc<Node>, mut stream: UnixStream) {
     // What was sent beyond the line must be taken: closing over it would reset the connection and with it the answer.
     let mut beyond = reader.take(LONGEST_REST);
     let _ = timeout(REST_PATIENCE, tokio::io::copy(&mut beyond, &mut tokio::io::sink())).await;
+}
+
+/// Whether the other end is closed, and not for writing alone.
+fn is_gone(stream: &UnixStream) -> bool {
+    let mut ends = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    // POLLHUP is told unasked.
+    poll(&mut ends, PollTimeout::ZERO).is_ok()
+        && ends[0].revents().is_some_and(|found| found.contains(PollFlags::POLLHUP))
 }
 
 fn line_of(reply: &Reply) -> Vec<u8> {

@@ -168,3 +168,31 @@ async fn a_node_with_neither_addresses_nor_server_is_not_ready() {
     let reply = bench.node.carry_out(b"{\"request\":\"status\"}", true).await;
     assert_eq!(refused(reply), RefusalCode::Unavailable);
 }
+
+#[tokio::test]
+async fn what_a_client_asked_that_gave_up_on_a_hung_agent_is_not_begun() {
+    let (folder, kernel) = (TempDir::new().unwrap(), Arc::default());
+    let agent = agent(&folder, &kernel).await;
+    assert!(matches!(ask(&folder, &Request::Attach(request("a").into())).await, Reply::Attached(_)));
+    let mut line = serde_json::to_vec(&Request::Detach(detach("a"))).unwrap();
+    line.push(b'\n');
+    // Nothing of the agent runs between these: it has one thread, and this is it.
+    let mut socket = UnixStream::connect(folder.path().join("agent.sock")).unwrap();
+    socket.write_all(&line).unwrap();
+    drop(socket);
+    for _ in 0..3 {
+        let Reply::Attachments { attachments } = ask(&folder, &Request::List).await else { panic!() };
+        assert_eq!(attachments.len(), 1);
+    }
+    // One that has said all it will, and listens, is answered.
+    let mut socket = UnixStream::connect(folder.path().join("agent.sock")).unwrap();
+    socket.write_all(&line).unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert_eq!(answer.await.unwrap(), "{\"reply\":\"done\"}\n");
+    agent.stop().await;
+}
