@@ -6,12 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::wait_until;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::fabric::{Fabric, PATIENCE};
 use crate::plugin::Network;
 use crate::podman::Podman;
-use crate::traces::{Emptiness, Groups};
+use crate::traces::{Emptiness, Groups, words};
 
 const POLICY: &str = "
 apiVersion: v1
@@ -163,6 +164,40 @@ fn podman_removes_containers_while_the_agent_dies_and_nothing_of_them_is_left() 
     // podman's own work included; what DEL takes of it is held alone where the plugin is called directly.
     assert!(began.elapsed() < Duration::from_secs(10), "podman rm took {:?}", began.elapsed());
     host.start().unwrap();
+    before.await_same(&fabric);
+    drop(podman);
+    fabric.down();
+    drop(groups);
+}
+
+#[test]
+fn a_container_restarted_while_the_agent_hangs_is_on_its_network_afterwards() {
+    let lab = "runtimeshanging";
+    let groups = Groups::of(lab);
+    let fabric = Fabric::up(lab, 1);
+    let before = Emptiness::of(&fabric);
+    let podman = Podman::on(&fabric, 1, &[Network { name: "sealane", ..Network::default() }]);
+    let host = fabric.node(1);
+    podman.serve("again", "sealane", &["--publish", "8080:80", "--ip", "10.201.7.7"]);
+    for _ in 0..3 {
+        let agent = host.daemon().unwrap();
+        assert!(agent.signal(Signal::STOP));
+        let mut restart = podman.command(&["restart", "--time", "0", "again"]);
+        let restart = restart.stdout(Stdio::null()).spawn().unwrap();
+        // DEL has given up and left word, ADD waits.
+        fabric.wait_until(PATIENCE, "DEL leaves word", || !words(host).is_empty()).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        assert!(agent.signal(Signal::CONT));
+        let output = restart.wait_with_output().unwrap();
+        assert!(output.status.success(), "podman restart");
+        podman.note("again");
+        reach(&fabric, "after the restart", || from_world(&fabric, 1, 8080), Some("again"));
+        fabric.wait_until(PATIENCE, "the word is carried out", || words(host).is_empty()).unwrap();
+        let attached: Vec<String> = fabric.attachments(host).into_iter().map(|one| one.name).collect();
+        assert_eq!(attached, ["again"]);
+        reach(&fabric, "and later", || from_world(&fabric, 1, 8080), Some("again"));
+    }
+    podman.empty();
     before.await_same(&fabric);
     drop(podman);
     fabric.down();
