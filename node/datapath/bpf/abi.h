@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the programs and the loader share: the keys and values of every map, the questions of `explain`, the events.
  * `src/abi.rs` mirrors it field by field; a difference in size is refused when the maps are opened.
@@ -46,6 +46,7 @@ enum flow_state {
 struct config {
 	struct address underlay4; /* this node's; zero: none */
 	struct address underlay6;
+	__u64 namespace_cookie; /* of the network namespace whose processes are the node's own; 0: none is served */
 	__u32 node;
 	__u32 overlay_link; /* ifindex of the VXLAN device */
 	__u32 overlay_mtu; /* the largest inner IP packet, bytes; 0: not checked */
@@ -60,6 +61,7 @@ struct config {
 	__u16 unused;
 	__u8 gateway_mac[6]; /* every gateway's */
 	__u8 leg_host_mac[6];
+	__u8 unused_end[4];
 };
 
 /* Map `state`, one entry. Each packet reads `generation` once; the kernel copies a value in words of 64 bits. */
@@ -225,7 +227,8 @@ struct outside {
 	__u32 protocol;
 };
 
-enum flow_exit { EXIT_NONE = 0, EXIT_UPLINK = 1, EXIT_LEG = 2 };
+/* By the loop goes what this node would send to itself: a container's way to a published port, and its answers. */
+enum flow_exit { EXIT_NONE = 0, EXIT_UPLINK = 1, EXIT_LEG = 2, EXIT_LOOP = 3 };
 
 enum flow_side { SIDE_EGRESS = 1, SIDE_INGRESS = 2 };
 
@@ -267,6 +270,20 @@ struct published {
 	__u32 endpoint;
 	__be16 port;
 	__u16 unused;
+};
+
+/* Whom a socket speaks to. */
+struct peer_name {
+	struct address address;
+	__be16 port;
+	__u16 unused;
+};
+
+/* Map `named_peers`, to `struct peer_name`: what a host process named when it was led to `peer`. */
+struct named_key {
+	__u64 socket; /* its cookie */
+	struct peer_name peer;
+	__u32 unused;
 };
 
 /* Map `tenants`. */

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Whether a packet passes: by the flow that it belongs to, or by beginning one that policy allows.
  *
@@ -73,7 +73,7 @@ static __always_inline __u32 admit_group(struct packet *p, const struct flow *f,
 
 	if (known != ABSENT)
 		return known;
-	if (f->exit == EXIT_UPLINK && !(f->sides & side) && f->generation != p->generation)
+	if ((f->exit == EXIT_UPLINK || f->exit == EXIT_LOOP) && !(f->sides & side) && f->generation != p->generation)
 		return policy_class(p->tenant, &f->outside.theirs, p->generation);
 	return judged;
 }

@@ -1,22 +1,12 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
-/* Hook: ingress of the fabric's end of the host leg. What the host's stack sends to containers, by their shadow addresses. */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Hook: ingress of the fabric's end of the host leg. What the host's stack sends to containers, by their shadow addresses, and the loop. */
 
-/*
- * Finds the endpoint behind the shadow address to which the packet under way goes, and how the flow looks inside. 0, or the
- * reason to drop.
- */
-__noinline int host_find(void)
+/* Finds the endpoint behind the shadow address, and how the flow looks inside. 0, or the reason to drop. */
+static __always_inline int host_find(struct packet *p, const struct shadowed *shadowed)
 {
-	struct packet *p = packet_here();
-	struct shadowed *shadowed;
 	struct translation *t;
 	struct network *network;
 
-	if (!p)
-		return DROP_ROUTE_UNKNOWN;
-	shadowed = bpf_map_lookup_elem(&endpoints_by_shadow, &p->wire.destination);
-	if (!shadowed)
-		return DROP_ROUTE_UNKNOWN;
 	p->vni = shadowed->place.vni;
 	p->inside.destination = shadowed->place.address;
 	network = network_find(p->vni);
@@ -39,8 +29,24 @@ __noinline int host_find(void)
 	return uplink_find_endpoint(p);
 }
 
+/* What a container of this node sent to the node's own address comes round by the loop. 0, or the reason to drop. */
+static __always_inline int loop_find(struct packet *p)
+{
+	int reason;
+
+	outside_from_wire(p);
+	reason = uplink_continue();
+	if (reason != DROP_FLOW_MISSING)
+		return reason;
+	if (!published_find(&p->wire, p->protocol, p->ipv6))
+		return DROP_ROUTE_UNKNOWN;
+	p->exit = EXIT_LOOP;
+	return uplink_begin(p);
+}
+
 static __always_inline int host_forward(struct __sk_buff *skb, struct packet *p)
 {
+	struct shadowed *shadowed;
 	int reason;
 
 	if (p->is_icmp_error) {
@@ -48,8 +54,9 @@ static __always_inline int host_forward(struct __sk_buff *skb, struct packet *p)
 		reason = reason ? reason : uplink_find_endpoint(p);
 		return reason ? packet_drop(p, reason) : endpoint_deliver(skb, p);
 	}
-	reason = host_find();
-	if (!reason)
+	shadowed = bpf_map_lookup_elem(&endpoints_by_shadow, &p->wire.destination);
+	reason = shadowed ? host_find(p, shadowed) : loop_find(p);
+	if (!reason && shadowed)
 		reason = flow_admit();
 	if (!reason)
 		reason = nat_rewrite(skb, p, &p->inside);

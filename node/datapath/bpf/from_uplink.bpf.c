@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Hook: ingress of an uplink. Answers from the world, and clients of published ports; all else is the host's and untouched. */
 
 #define UPLINK_NOT_OURS TC_ACT_UNSPEC
@@ -28,25 +28,7 @@ static __always_inline void outside_from_wire(struct packet *p)
 	p->outside.protocol = p->protocol;
 }
 
-static __always_inline struct published *published_find(const struct packet *p)
-{
-	struct config *settings = config_read();
-	struct published_key key = { .address = p->wire.destination, .port = p->wire.destination_port, .protocol = p->protocol };
-	struct published *found = bpf_map_lookup_elem(&published, &key);
-
-	if (found || !settings)
-		return found;
-	if (!address_equal(&key.address, p->ipv6 ? &settings->underlay6 : &settings->underlay4))
-		return NULL;
-	key.address.word[3] = 0;
-	key.address.word[0] = 0;
-	key.address.word[1] = 0;
-	if (p->ipv6)
-		key.address.word[2] = 0;
-	return bpf_map_lookup_elem(&published, &key);
-}
-
-/* A client of a published port begins a flow. 0, or the reason to drop. */
+/* A client of a published port begins a flow, which leaves by p->exit. 0, or the reason to drop. */
 __noinline int uplink_begin(struct packet *p)
 {
 	struct published *service;
@@ -55,7 +37,7 @@ __noinline int uplink_begin(struct packet *p)
 
 	if (!p)
 		return DROP_PORT_UNPUBLISHED;
-	service = published_find(p);
+	service = published_find(&p->wire, p->protocol, p->ipv6);
 	if (!service)
 		return DROP_PORT_UNPUBLISHED;
 	p->vni = service->place.vni;
@@ -68,8 +50,8 @@ __noinline int uplink_begin(struct packet *p)
 	p->source_group = policy_class(p->tenant, &p->wire.source, p->generation);
 	p->source_vni = 0;
 	p->sides = SIDE_INGRESS;
-	p->exit = EXIT_UPLINK;
-	if (route_is_inside(p->vni, &p->wire.source)) {
+	/* The node's own address is nobody's inside: a container would take it for the host. */
+	if (p->exit == EXIT_LOOP || route_is_inside(p->vni, &p->wire.source)) {
 		p->inside.source = *network_gateway(network, p->ipv6);
 		p->source_vni = p->vni;
 		p->gateway_source = 1;
@@ -158,8 +140,9 @@ int from_uplink(struct __sk_buff *skb)
 	outside_from_wire(p);
 	reason = uplink_continue();
 	if (reason == DROP_FLOW_MISSING) {
-		if (!published_find(p))
+		if (!published_find(&p->wire, p->protocol, p->ipv6))
 			return UPLINK_NOT_OURS;
+		p->exit = EXIT_UPLINK;
 		reason = uplink_begin(p);
 	}
 	if (!reason)

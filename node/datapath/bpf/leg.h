@@ -1,6 +1,6 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The ways out of the fabric: the world by the uplink, the host's stack by its leg.
+ * The ways out of the fabric: the world by the uplink, the host's stack by its leg, this node's published ports by a loop.
  *
  * The host has no route to overlapping tenants. It names each local endpoint by a shadow address, unique on the node, and the
  * leg translates to and from it.
@@ -20,6 +20,19 @@ static __always_inline int leg_send(struct __sk_buff *skb, struct packet *p)
 	if (frame_address(skb, settings->leg_host_mac) || bpf_skb_change_type(skb, PACKET_HOST))
 		return packet_drop(p, DROP_REDIRECT_FAILED);
 	return bpf_redirect(settings->leg_host_link, BPF_F_INGRESS);
+}
+
+/*
+ * Past the host's stack, which would take it for its own, and out of its end of the leg: `from_host` meets it at the other as
+ * from_uplink meets what another node sends.
+ */
+static __always_inline int loop_send(struct packet *p)
+{
+	struct config *settings = config_read();
+
+	if (!settings || !settings->leg_host_link)
+		return packet_drop(p, DROP_ROUTE_UNKNOWN);
+	return bpf_redirect(settings->leg_host_link, 0);
 }
 
 static __always_inline int uplink_decrement_ttl(struct __sk_buff *skb, const struct packet *p)
@@ -134,7 +147,9 @@ static __always_inline int exit_send(struct __sk_buff *skb, struct packet *p)
 		return uplink_send(skb, p);
 	nat_outward(&p->outside, &want);
 	reason = nat_rewrite(skb, p, &want);
-	return reason ? packet_drop(p, reason) : leg_send(skb, p);
+	if (reason)
+		return packet_drop(p, reason);
+	return p->exit == EXIT_LOOP ? loop_send(p) : leg_send(skb, p);
 }
 
 #endif

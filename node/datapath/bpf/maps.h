@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Every map. The sizes here are the smallest; the loader sets those that are configured. All but `scratches` are pinned.
  *
@@ -42,6 +42,7 @@ MAP(tenants, HASH, __u32, struct tenant, 4096, BPF_F_NO_PREALLOC);
 MAP(flows, HASH, struct flow_key, struct flow, 262144, BPF_F_NO_PREALLOC);
 MAP(translations, HASH, struct outside, struct translation, 131072, BPF_F_NO_PREALLOC);
 MAP(published, HASH, struct published_key, struct published, 4096, BPF_F_NO_PREALLOC);
+MAP(named_peers, LRU_HASH, struct named_key, struct peer_name, 16384, 0);
 MAP(fragments, LRU_HASH, struct fragment_key, struct fragment, 8192, 0);
 
 MAP(drops, PERCPU_HASH, struct drop_key, struct drop_count, 8192, BPF_F_NO_PREALLOC);

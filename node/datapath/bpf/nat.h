@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Translation between a flow as its network sees it (inside) and as the uplink or the host's stack sees it (outside).
  * All kinds are the same pair of tuples: a container's way to the world, a published port, the host's leg.
@@ -9,6 +9,8 @@
  *     published, client inside   container:p  <-> gateway:q'      node:P     <-> client:q
  *     host to container          container:p  <-> gateway:q'      shadow:p   <-> host:q
  *     container to host          container:p  <-> node:q          shadow:p   <-> node:q
+ *     to the node's own          container:p  <-> node:P          node:p'    <-> node:P      by the loop, where it is a
+ *     published port             other:r      <-> gateway:p''     node:P     <-> node:p'     client of the node itself
  */
 #ifndef SEALANE_NAT_H
 #define SEALANE_NAT_H

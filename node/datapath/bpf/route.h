@@ -1,6 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Where a destination lies: endpoints of this node by exact match first, then the longest route, then the world.
+ * Where a destination lies: endpoints of this node by exact match first, then the longest route, then what the node publishes,
+ * then the world.
  */
 #ifndef SEALANE_ROUTE_H
 #define SEALANE_ROUTE_H
@@ -45,6 +46,37 @@ static __always_inline int route_to_resident(struct packet *p, const struct resi
 	return 0;
 }
 
+/* What is published at exactly this address. */
+static __always_inline struct published *published_exactly(const struct address *address, __be16 port, __u8 protocol)
+{
+	struct published_key key = { .address = *address, .port = port, .protocol = protocol };
+
+	return bpf_map_lookup_elem(&published, &key);
+}
+
+/* What is published at the node's own address of that family, whatever it is. */
+static __always_inline struct published *published_anywhere(int ipv6, __be16 port, __u8 protocol)
+{
+	struct published_key key = { .port = port, .protocol = protocol };
+
+	if (!ipv6)
+		key.address.word[2] = bpf_htonl(0xffff);
+	return bpf_map_lookup_elem(&published, &key);
+}
+
+/* What is published where a packet goes to. */
+static __always_inline struct published *published_find(const struct tuple *t, __u8 protocol, int ipv6)
+{
+	struct config *settings = config_read();
+	struct published *found = published_exactly(&t->destination, t->destination_port, protocol);
+
+	if (found || !settings)
+		return found;
+	if (!address_equal(&t->destination, ipv6 ? &settings->underlay6 : &settings->underlay4))
+		return NULL;
+	return published_anywhere(ipv6, t->destination_port, protocol);
+}
+
 static __always_inline int route_outside(struct packet *p, const struct config *settings)
 {
 	const struct address *own = p->ipv6 ? &settings->underlay6 : &settings->underlay4;
@@ -54,7 +86,11 @@ static __always_inline int route_outside(struct packet *p, const struct config *
 		return DROP_ROUTE_UNKNOWN;
 	if (!(p->network_flags & NETWORK_EGRESS))
 		return DROP_EGRESS_OFF;
-	if (settings->leg_host_link && address_is_set(own) && address_equal(&p->inside.destination, own)) {
+	if (settings->leg_host_link && published_find(&p->inside, p->protocol, p->ipv6)) {
+		/* As if the port were another node's: judged by the address and port that the container named. */
+		p->target = TARGET_WORLD;
+		p->exit = EXIT_LOOP;
+	} else if (settings->leg_host_link && address_is_set(own) && address_equal(&p->inside.destination, own)) {
 		p->target = TARGET_HOST;
 		p->destination_group = GROUP_HOST;
 		p->exit = EXIT_LEG;

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The datapath's programs as one object: they share every map and every function. */
 #include <stddef.h>
 #include <linux/types.h>
@@ -24,6 +24,7 @@
 #include "from_overlay.bpf.c"
 #include "from_uplink.bpf.c"
 #include "from_host.bpf.c"
+#include "from_host_socket.bpf.c"
 #include "explain.bpf.c"
 #include "forget.bpf.c"
 

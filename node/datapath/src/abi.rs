@@ -43,9 +43,10 @@ plain! {
     /// An address of 128 bits; IPv4 as `::ffff:a.b.c.d`.
     Address { octets: [u8; 16] }
     Config {
-        underlay4: Address, underlay6: Address, node: u32, overlay_link: u32, overlay_mtu: u32, leg_host_link: u32,
+        underlay4: Address, underlay6: Address, namespace_cookie: u64, node: u32, overlay_link: u32, overlay_mtu: u32, leg_host_link: u32,
         leg_fabric_link: u32, uplinks: [u32; UPLINKS], timeouts: [u32; FLOW_STATES], events_per_second: u32,
         nat_first: u16, nat_last: u16, overlay_port: [u8; 2], unused: u16, gateway_mac: [u8; 6], leg_host_mac: [u8; 6],
+        unused_end: [u8; 4],
     }
     State { generation: u32, schema: u32, held: u64 }
     Endpoint {
@@ -79,6 +80,8 @@ plain! {
     Translation { key: FlowKey, container_low: u32 }
     PublishedKey { address: Address, port: [u8; 2], protocol: u8, unused: u8 }
     Published { place: Place, endpoint: u32, port: [u8; 2], unused: u16 }
+    PeerName { address: Address, port: [u8; 2], unused: u16 }
+    NamedKey { socket: u64, peer: PeerName, unused: u32 }
     Tenant { flows: u64, quota: u64 }
     FragmentKey { vni: u32, source: Address, destination: Address, id: u32, protocol: u32 }
     Fragment { ports: [u8; 4], end: u32 }

@@ -43,6 +43,9 @@ pub struct Config {
     pub tenant_flows: u64,
     /// How programs are hung on devices; `None`: by what the kernel can.
     pub hooks: Option<HookKind>,
+    /// A cgroup of the unified hierarchy (see [`crate::cgroup_root`]): processes in it and below, of the network namespace in
+    /// which the datapath is opened, reach published ports at loopback and the node's own addresses. `None`: they do not.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// The VXLAN device, made in collect-metadata mode with GBP.
@@ -222,6 +225,7 @@ impl Config {
             capacity,
             tenant_flows: u64::from(capacity.flows / 2),
             hooks: None,
+            cgroup: None,
         }
     }
 
@@ -252,6 +256,7 @@ impl Config {
         Ok(abi::Config {
             underlay4: abi::optional(self.underlay_of(true)),
             underlay6: abi::optional(self.underlay_of(false)),
+            namespace_cookie: 0,
             node: self.node.0,
             overlay_link: self.overlay.map_or(0, |overlay| overlay.link),
             overlay_mtu: self.overlay.map_or(0, |overlay| overlay.mtu),
@@ -266,6 +271,7 @@ impl Config {
             unused: 0,
             gateway_mac: self.gateway_mac.0,
             leg_host_mac: self.leg.map_or([0; 6], |leg| leg.host_mac.0),
+            unused_end: [0; 4],
         })
     }
 }

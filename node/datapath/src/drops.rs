@@ -74,6 +74,7 @@ impl Datapath {
             ("flows", tables.flows.count()?, tables.flows.capacity()),
             ("translations", tables.translations.count()?, tables.translations.capacity()),
             ("published", tables.published.count()?, tables.published.capacity()),
+            ("named_peers", tables.named_peers.count()?, tables.named_peers.capacity()),
             ("fragments", tables.fragments.count()?, tables.fragments.capacity()),
         ];
         let fill = |(map, used, capacity): (&str, u64, u32)| MapFill {

@@ -81,22 +81,38 @@ impl Hooks {
     }
 
     fn attach_tcx(&self, name: &str, program: RawFd, device: u32, side: Side) -> Result<(), Error> {
+        let kind = match side {
+            Side::Ingress => libbpf_sys::BPF_TCX_INGRESS,
+            Side::Egress => libbpf_sys::BPF_TCX_EGRESS,
+        };
+        self.attach_link(name, program, (device_number(name, device)?, kind), |link| {
+            let info = link_info(link, name)?;
+            // SAFETY: the kernel fills the `tcx` member for a link of that type; of another type the number means no device of
+            // ours. It is 0 where the device has gone.
+            Ok(unsafe { info.__bindgen_anon_1.tcx.ifindex } == device)
+        })
+    }
+
+    /// Gives the link that is pinned under this name the program, if `is_there` says that it hangs at the target, a
+    /// device or a cgroup; else makes one and pins it.
+    pub(crate) fn attach_link(
+        &self,
+        name: &str,
+        program: RawFd,
+        (target, kind): (RawFd, libbpf_sys::bpf_attach_type),
+        is_there: impl Fn(&OwnedFd) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         let path = self.directory.join(name);
         if let Some(link) = open_link(&path)? {
-            if link_device(&link, name)? == device {
+            if is_there(&link)? {
                 // SAFETY: both descriptors are open; no options are passed.
                 let result = unsafe { libbpf_sys::bpf_link_update(link.as_raw_fd(), program, ptr::null()) };
                 return checked("replace the program of", name, result).map(drop);
             }
             self.unpin(name)?;
         }
-        let attach_type = match side {
-            Side::Ingress => libbpf_sys::BPF_TCX_INGRESS,
-            Side::Egress => libbpf_sys::BPF_TCX_EGRESS,
-        };
-        let target = device_number(name, device)?;
         // SAFETY: the program's descriptor is open; no options are passed.
-        let created = unsafe { libbpf_sys::bpf_link_create(program, target, attach_type, ptr::null()) };
+        let created = unsafe { libbpf_sys::bpf_link_create(program, target, kind, ptr::null()) };
         let created = checked("hang a program on", name, created)?;
         // SAFETY: the kernel has just given this descriptor to us alone.
         let link = unsafe { OwnedFd::from_raw_fd(created) };
@@ -129,16 +145,15 @@ fn open_link(path: &Path) -> Result<Option<OwnedFd>, Error> {
     }
 }
 
-/// The ifindex of the device that the link hangs on; 0 where it has gone.
-fn link_device(link: &OwnedFd, name: &str) -> Result<u32, Error> {
+/// What the kernel says of a link.
+pub(crate) fn link_info(link: &OwnedFd, name: &str) -> Result<libbpf_sys::bpf_link_info, Error> {
     let mut info = libbpf_sys::bpf_link_info::default();
     let mut length = size_of_val(&info) as u32;
     // SAFETY: `info` has room for `length` bytes, and the kernel writes no more.
     let result =
         unsafe { libbpf_sys::bpf_link_get_info_by_fd(link.as_raw_fd(), &raw mut info, &raw mut length) };
     checked("describe the link of", name, result)?;
-    // SAFETY: the kernel fills the `tcx` member for a link of that type; of another type the number means no device of ours.
-    Ok(unsafe { info.__bindgen_anon_1.tcx.ifindex })
+    Ok(info)
 }
 
 /// TCX came with kernel 6.6; an older one does not know the attach type. Asked of the loopback device, which is everywhere.

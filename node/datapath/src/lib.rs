@@ -26,12 +26,14 @@ mod interval;
 mod judge;
 pub mod link;
 mod object;
+mod socket;
 mod table;
 
 pub use config::{Capacity, Config, GATEWAY_MAC, HookKind, Leg, Overlay, Timeouts};
 pub use endpoint::{EndpointAddress, LocalEndpoint, Published};
 pub use error::{Error, Fault};
 pub use flow::Swept;
+pub use socket::cgroup_root;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,8 +62,10 @@ impl Datapath {
     ///
     /// Errors: [`Error::Schema`] for maps of another version, [`Error::Config`], and the kernel's refusals.
     pub fn open(config: &Config) -> Result<Self, Error> {
-        let settings = config.encode()?;
-        let loaded = Loaded::load(config)?;
+        let namespace = config.cgroup.as_ref().map(|_| socket::namespace_cookie());
+        let namespace = namespace.and_then(|asked| asked.inspect_err(socket::tell_without).ok());
+        let settings = abi::Config { namespace_cookie: namespace.unwrap_or(0), ..config.encode()? };
+        let loaded = Loaded::load(config, namespace.is_some())?;
         let word = loaded.tables.state.find(&0)?.unwrap_or_default().generation;
         let held = Held::read(&loaded.tables, word)?;
         let hooks = Hooks::open(&config.pin_dir, config.hooks)?;
@@ -72,6 +76,7 @@ impl Datapath {
         datapath.loaded.tables.config.put(&0, &settings)?;
         datapath.hang_on_node()?;
         datapath.hang_on_endpoints()?;
+        datapath.hang_on_sockets()?;
         Ok(datapath)
     }
 

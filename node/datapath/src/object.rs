@@ -17,6 +17,7 @@ use crate::abi::{self, *};
 use crate::config::Config;
 use crate::error::Error;
 use crate::hook;
+use crate::socket;
 use crate::table::{CpuTable, Table};
 
 /// The maps, by the names of `bpf/maps.h`.
@@ -40,6 +41,7 @@ pub(crate) struct Tables {
     pub(crate) flows: Table<FlowKey, Flow>,
     pub(crate) translations: Table<Outside, Translation>,
     pub(crate) published: Table<PublishedKey, Published>,
+    pub(crate) named_peers: Table<NamedKey, PeerName>,
     pub(crate) fragments: Table<FragmentKey, Fragment>,
     pub(crate) drops: CpuTable<DropKey, DropCount>,
     pub(crate) event_rates: CpuTable<u32, EventRate>,
@@ -50,11 +52,13 @@ pub(crate) struct Tables {
 pub(crate) struct Loaded {
     object: Object,
     pub(crate) tables: Tables,
+    /// Whether the programs for sockets are among them.
+    pub(crate) has_sockets: bool,
 }
 
 impl Loaded {
-    /// Loads the programs onto the pinned maps, making those that are missing. Errors: [`Error::Schema`] and the kernel's.
-    pub(crate) fn load(config: &Config) -> Result<Self, Error> {
+    /// Loads the programs onto the pinned maps, making those that are missing; those for sockets if asked to. Errors: [`Error::Schema`] and the kernel's.
+    pub(crate) fn load(config: &Config, has_sockets: bool) -> Result<Self, Error> {
         let maps = config.pin_dir.join("maps");
         for directory in [&config.pin_dir, &maps] {
             std::fs::create_dir_all(directory).map_err(|source| Error::pin("create", directory, source))?;
@@ -63,13 +67,13 @@ impl Loaded {
         let open = ObjectBuilder::default()
             .open_memory(OBJECT)
             .map_err(|source| Error::library("parse", "the programs", source))?;
-        let object = prepare(open, &maps, config)?
+        let object = prepare(open, &maps, config, has_sockets)?
             .load()
             .map_err(|source| Error::library("load", "the programs", source))?;
         let tables = Tables::of(&object)?;
         let state = tables.state.find(&0)?.unwrap_or_default();
         tables.state.put(&0, &State { schema: SCHEMA, generation: state.generation.max(1), ..state })?;
-        Ok(Self { object, tables })
+        Ok(Self { object, tables, has_sockets })
     }
 
     /// The descriptor of a program of the object.
@@ -85,7 +89,7 @@ impl Loaded {
             let instructions = hook::verified_instructions(&name, program.as_fd().as_raw_fd())?;
             Ok((name, instructions))
         };
-        self.object.progs().map(cost).collect()
+        self.object.progs().filter(|program| program.autoload()).map(cost).collect()
     }
 
     /// A map that `Tables` has no type for.
@@ -127,6 +131,7 @@ impl Tables {
             flows: Table::new("flows", fd("flows")?)?,
             translations: Table::new("translations", fd("translations")?)?,
             published: Table::new("published", fd("published")?)?,
+            named_peers: Table::new("named_peers", fd("named_peers")?)?,
             fragments: Table::new("fragments", fd("fragments")?)?,
             drops: CpuTable::new("drops", fd("drops")?)?,
             event_rates: CpuTable::new("event_rates", fd("event_rates")?)?,
@@ -152,7 +157,18 @@ fn check_schema(maps: &Path) -> Result<(), Error> {
     }
 }
 
-fn prepare(mut open: OpenObject, maps: &Path, config: &Config) -> Result<OpenObject, Error> {
+fn prepare(
+    mut open: OpenObject,
+    maps: &Path,
+    config: &Config,
+    has_sockets: bool,
+) -> Result<OpenObject, Error> {
+    for mut program in open.progs_mut() {
+        let name = program.name().to_string_lossy().into_owned();
+        if !has_sockets && socket::PROGRAMS.iter().any(|(of_sockets, _)| *of_sockets == name) {
+            program.set_autoload(false);
+        }
+    }
     for mut map in open.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
         // The scratch and the constants belong to the programs alone.

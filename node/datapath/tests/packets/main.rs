@@ -15,5 +15,6 @@ mod neighbor;
 mod oracle;
 mod overlay;
 mod policy;
+mod published;
 mod tcp;
 mod world;

@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod published;
+
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -199,7 +201,15 @@ fn configure(net: &Net, number: u32, own: IpAddr, pins: &std::path::Path) -> Con
     config.leg = Some(Leg { host: net.index("leg0"), host_mac, fabric: net.index("leg1") });
     config.uplinks = if number == 1 { vec![net.index("w1"), net.index("u1")] } else { vec![net.index("u2")] };
     config.shadow = vec!["100.64.0.0/10".parse().unwrap(), "fd5e:a1a::/64".parse().unwrap()];
+    config.cgroup = Some(own_cgroup());
     config
+}
+
+/// The control group of this process in the unified hierarchy: the programs tell its namespaces apart.
+fn own_cgroup() -> std::path::PathBuf {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).expect("a unified hierarchy");
+    datapath::cgroup_root().expect("it is mounted").join(own)
 }
 
 /// The MAC of a device of the thread's namespace.
