@@ -11,13 +11,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fabric::Fabric;
+use fabric::{Fabric, light};
 use lab::container::{Container, Spec};
 use lab::echo::{Echo, Listen};
 use lab::namespace::Namespace;
 use lab::probe::Probe;
 use record::Labels;
-use record::door::{Attach, Attached, Door};
+use record::door::Attached;
 
 /// Why a newcomer may or may not be heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +127,7 @@ impl Newcomer {
     }
 
     fn namespace(&self, fabric: &Fabric) -> PathBuf {
-        // Named as the lab's own are, so that it goes with the lab.
-        Path::new("/run/netns").join(format!("sl-{}-new{}", fabric.name(), self.number))
+        light::path(&fabric.name(), &format!("new{}", self.number))
     }
 
     /// Whom it asks and who would answer. Protocols and families take turns.
@@ -147,33 +146,14 @@ impl Newcomer {
     fn arrive(&self, fabric: &Fabric, receivers: &BTreeMap<(u16, &str), Receiver>) -> Fate {
         let namespace = Namespace::create(&self.namespace(fabric)).unwrap();
         let began = Instant::now();
-        let attached = self.attach(fabric, &namespace);
+        let name = format!("new-{}", self.number);
+        let attached = light::attach(fabric.node(self.host), &namespace, "hall", &name, self.labels());
         let took = began.elapsed();
         let wrong = match attached {
             Ok(attached) => self.first_packet(&namespace, &attached, receivers),
             Err(fault) => Some(lab::report(&fault)),
         };
         Fate { attached: took, wrong: wrong.map(|wrong| format!("{self:?}, attached in {took:?}: {wrong}")) }
-    }
-
-    fn attach(&self, fabric: &Fabric, namespace: &Namespace) -> lab::Result<Attached> {
-        let name = format!("new-{}", self.number);
-        let request = Attach {
-            door: Door::Attach,
-            tenant: None,
-            namespace: Some("hall".to_owned()),
-            name: name.clone(),
-            network: None,
-            labels: self.labels(),
-            ports: Vec::new(),
-            netns: namespace.path().to_owned(),
-            interface: "eth0".to_owned(),
-            container: name,
-            addresses: Vec::new(),
-            mac: None,
-            publish: Vec::new(),
-        };
-        fabric.node(self.host).runtime()?.agent.attach(&request)
     }
 
     fn first_packet(

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 pub(crate) mod ask;
+pub(crate) mod light;
+pub(crate) mod stream;
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -40,6 +42,22 @@ impl Fabric {
         let name = options.name.clone();
         let fabric = Self { lab: Some(Lab::up(options).unwrap()), name };
         fabric.await_ready(PATIENCE).unwrap();
+        fabric
+    }
+
+    /// With these options, while one host's agent is not started.
+    pub(crate) fn with_absent(options: Options, absent: u16) -> Self {
+        lab::sweep().unwrap();
+        let name = options.name.clone();
+        let nodes = options.nodes;
+        let fabric = Self { lab: Some(Lab::up(Options { start: false, ..options }).unwrap()), name };
+        fabric.server().start().unwrap();
+        for host in (1..=nodes).filter(|host| *host != absent) {
+            fabric.node(host).start().unwrap();
+            let agent = fabric.node(host).runtime().unwrap().agent;
+            let look = || agent.status().map_err(|fault| lab::report(&fault));
+            fabric.wait_until(PATIENCE, "an agent can attach", look).unwrap();
+        }
         fabric
     }
 
