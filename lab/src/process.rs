@@ -37,6 +37,7 @@ pub(crate) struct Agent {
     pub(crate) state_dir: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) pin_dir: PathBuf,
+    pub(crate) cgroup: PathBuf,
     pub(crate) underlay: Addresses,
     pub(crate) doors: BTreeMap<Door, Rules>,
 }

@@ -119,6 +119,7 @@ fn an_agent_runs_in_its_hosts_network_with_its_hosts_config() {
         assert_eq!(config["node"].as_str(), Some("n2"));
         assert_eq!(config["server"].as_str(), Some("http://172.31.0.2:7380"));
         assert_eq!(config["pin_dir"].as_str(), Some(format!("/run/sealane-lab/{name}/bpf/n2").as_str()));
+        assert_eq!(config["cgroup"].as_str(), host.cgroup().unwrap().path().to_str());
         assert_eq!(config["nat"]["ports"].as_str(), Some("20000-20999"));
         assert_eq!(config["underlay"]["vxlan_port"].as_integer(), Some(4790));
         assert_eq!(config["underlay"]["addresses"].as_array().unwrap()[0].as_str(), Some("172.31.1.2"));

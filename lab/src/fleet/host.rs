@@ -141,7 +141,7 @@ impl Host<'_> {
             daemon.configure(&self.server_config(&daemon), &options.server)?;
             Some(self.lab.listen()?)
         } else {
-            daemon.configure(&self.agent_config(&daemon), &options.agent)?;
+            daemon.configure(&self.agent_config(&daemon)?, &options.agent)?;
             None
         };
         let child = daemon.start(listener.as_ref())?;
@@ -202,19 +202,20 @@ impl Host<'_> {
         }
     }
 
-    fn agent_config(&self, daemon: &Daemon<'_>) -> process::Agent {
+    fn agent_config(&self, daemon: &Daemon<'_>) -> Result<process::Agent> {
         let server = self.lab.server().address(self.family().has(true));
-        process::Agent {
+        Ok(process::Agent {
             node: self.name(),
             server: format!("http://{}", SocketAddr::new(server, SERVER_PORT)),
             state_dir: self.folder(),
             socket: daemon.socket(),
             pin_dir: self.pins(),
+            cgroup: self.cgroup()?.path().to_owned(),
             underlay: process::Addresses {
                 addresses: self.family().each().map(|ipv4| self.address(ipv4)).collect(),
             },
             doors: process::Rules::open(),
-        }
+        })
     }
 
     fn family(&self) -> Family {

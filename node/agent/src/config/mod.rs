@@ -28,6 +28,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// The folder, on a BPF file system, of the pinned maps and links.
     pub pin_dir: PathBuf,
+    /// The control group whose processes reach published ports at loopback addresses; `None`: the root of the unified hierarchy.
+    pub cgroup: Option<PathBuf>,
     /// The network between hosts.
     pub underlay: Underlay,
     /// The first and the last port that source translation to the world uses.
@@ -113,6 +115,7 @@ impl Default for Config {
             state_dir: PathBuf::from("/var/lib/sealane"),
             socket: PathBuf::from("/run/sealane/agent.sock"),
             pin_dir: PathBuf::from("/sys/fs/bpf/sealane"),
+            cgroup: None,
             underlay: Underlay::default(),
             nat_ports: (16384, 29999),
             doors: BTreeMap::new(),
@@ -189,6 +192,7 @@ mod tests {
         assert_eq!(config.doors.len(), 3);
         assert!(config.doors.values().all(|rules| *rules == DoorRules::default()));
         config.doors.clear();
+        assert_eq!(config.cgroup.take(), Some("/sys/fs/cgroup".into()));
         assert_eq!(config.metrics.take(), Some("127.0.0.1:7381".parse().unwrap()));
         assert_eq!(config, Config::default());
     }

@@ -48,10 +48,12 @@ fn general(table: &Table, config: &mut Config, problems: &mut Problems) {
             ),
         }
     }
+    let mut cgroup = PathBuf::new();
     for (key, slot) in [
         ("state_dir", &mut config.state_dir),
         ("socket", &mut config.socket),
         ("pin_dir", &mut config.pin_dir),
+        ("cgroup", &mut cgroup),
     ] {
         if let Some(path) = problems.text("", table, key) {
             if path.starts_with('/') {
@@ -61,6 +63,7 @@ fn general(table: &Table, config: &mut Config, problems: &mut Problems) {
             }
         }
     }
+    config.cgroup = Some(cgroup).filter(|path| !path.as_os_str().is_empty());
 }
 
 fn underlay(table: &Table, config: &mut Config, problems: &mut Problems) {
@@ -297,8 +300,19 @@ fn distance(from: &str, to: &str) -> usize {
     row[to.len()]
 }
 
-const ROOT: [&str; 10] =
-    ["node", "server", "state_dir", "socket", "pin_dir", "underlay", "nat", "doors", "metrics", "log"];
+const ROOT: [&str; 11] = [
+    "node",
+    "server",
+    "state_dir",
+    "socket",
+    "pin_dir",
+    "cgroup",
+    "underlay",
+    "nat",
+    "doors",
+    "metrics",
+    "log",
+];
 const UNDERLAY: [&str; 2] = ["addresses", "vxlan_port"];
 const NAT: [&str; 1] = ["ports"];
 const DOORS: [(&str, Door); 3] = [("cni", Door::Cni), ("run", Door::Run), ("attach", Door::Attach)];

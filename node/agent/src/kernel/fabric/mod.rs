@@ -70,6 +70,12 @@ impl Fabric {
         settings.uplinks = vec![uplink.index];
         settings.shadow = vec![plan.shadow4, plan.shadow6];
         settings.nat_ports = config.nat_ports.0..=config.nat_ports.1;
+        settings.cgroup = config.cgroup.clone().or_else(datapath::cgroup_root);
+        if settings.cgroup.is_none() {
+            tracing::warn!(
+                "no cgroup v2 is mounted: processes of this host do not reach published ports at loopback addresses"
+            );
+        }
         let datapath = Datapath::open(&settings).map_err(failed("load the datapath"))?;
         let narrow = |mtu: u32| u16::try_from(mtu).unwrap_or(u16::MAX);
         Ok(Self {
