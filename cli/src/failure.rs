@@ -83,6 +83,9 @@ pub(crate) enum Failure {
     /// Something has not come to pass in time.
     #[error("{what} has not happened within {seconds} s")]
     Late { what: String, seconds: u64, remedy: String },
+    /// Somebody asked this command to end before it was done.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
     /// What the server answered lacks something.
     #[error("the server's answer to {question} is not understood")]
     Answer {
@@ -109,6 +112,8 @@ impl Failure {
         match self {
             Self::Usage { .. } => 2,
             Self::Code(code) => *code,
+            // As a shell tells the end by SIGINT.
+            Self::Interrupted(_) => 130,
             _ => 1,
         }
     }

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 use lab::container::{exit_code, identity};
+use lab::signal::Caught;
 use lab::{Family, Lab, Options};
 
 use crate::capability;
@@ -138,7 +139,9 @@ impl LabArgs {
                 let lab = lab()?;
                 let host = lab.host(node)?;
                 let place = host.place()?;
-                run.start(settings, &host.runtime()?, || place)
+                let runtime = host.runtime()?;
+                runtime.sweep()?;
+                run.start(settings, &runtime, || place)
             }
             LabCommand::Exec { container, command } => {
                 let (namespace, name) = match container.split_once('/') {
@@ -208,10 +211,16 @@ impl Up {
             binary,
             ..Options::default()
         };
+        // A lab whose maker was killed has nobody else who would remove it.
+        lab::sweep()?;
+        let mut caught = Caught::install()?;
         let lab = Lab::up(options)?;
-        if !self.bare {
-            progress.show("waiting for the agents");
-            lab.await_ready(READY_WITHIN)?;
+        let interrupted =
+            caught.pending() || (!self.bare && self.await_ready(&lab, &mut caught, &mut progress)?);
+        if interrupted {
+            drop(progress);
+            lab.down()?;
+            return Err(Failure::Interrupted(format!("lab {name} is removed again")));
         }
         let lab = lab.keep()?;
         drop(progress);
@@ -222,6 +231,25 @@ impl Up {
             writeln!(out, "its server answers at unix:{} and http://{api}", lab.server_socket().display())?;
         }
         Ok(())
+    }
+}
+
+impl Up {
+    /// Waits for the agents; whether somebody asked to end before they were there.
+    fn await_ready(&self, lab: &Lab, caught: &mut Caught, progress: &mut Progress) -> Result<bool, Failure> {
+        progress.show("waiting for the agents");
+        let end = Instant::now() + READY_WITHIN;
+        loop {
+            let outcome = lab.await_ready(READY_POLL);
+            if caught.pending() {
+                return Ok(true);
+            }
+            match outcome {
+                Ok(()) => return Ok(false),
+                Err(late) if Instant::now() > end => return Err(late.into()),
+                Err(_) => {}
+            }
+        }
     }
 }
 
@@ -251,3 +279,5 @@ fn execute(words: &[String], prepare: impl FnOnce(&str) -> lab::Result<Command>)
 }
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether somebody asks to end.
+const READY_POLL: Duration = Duration::from_millis(300);

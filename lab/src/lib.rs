@@ -51,7 +51,7 @@ pub mod probe;
 pub mod process;
 mod process_id;
 pub mod reach;
-mod signal;
+pub mod signal;
 pub mod spawn;
 mod state;
 mod teardown;

@@ -1,4 +1,4 @@
-//! The signals by which somebody asks a foreground process to end, caught while it looks after a container.
+//! The signals by which somebody asks a foreground process to end, caught while it looks after a container or makes a lab.
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use tokio::task::spawn_blocking;
 use crate::error::{Context, Result};
 use crate::process_id::ProcessId;
 
-/// Once it is made, SIGINT, SIGTERM and SIGHUP no longer end this process: they are told by [`Caught::wait`].
-pub(crate) struct Caught {
+/// Once it is made, SIGINT, SIGTERM and SIGHUP no longer end this process: they are told by its methods.
+#[derive(Debug)]
+pub struct Caught {
     runtime: Runtime,
     interrupt: unix::Signal,
     terminate: unix::Signal,
@@ -20,7 +21,9 @@ pub(crate) struct Caught {
 
 impl Caught {
     /// Catches those signals from now on.
-    pub(crate) fn install() -> Result<Self> {
+    ///
+    /// Errors: the system has no room for handlers.
+    pub fn install() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("catch", "signals")?;
         let catch = |kind| {
@@ -31,6 +34,19 @@ impl Caught {
         let terminate = catch(SignalKind::terminate())?;
         let hang_up = catch(SignalKind::hangup())?;
         Ok(Self { runtime, interrupt, terminate, hang_up })
+    }
+
+    /// Whether one of them has come since it was last asked.
+    pub fn pending(&mut self) -> bool {
+        let Self { runtime, interrupt, terminate, hang_up } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => true,
+                _ = terminate.recv() => true,
+                _ = hang_up.recv() => true,
+                () = tokio::time::sleep(A_MOMENT) => false,
+            }
+        })
     }
 
     /// Waits for a signal, for the end of a process or for the limit, whatever comes first; only a signal is told.
@@ -46,3 +62,6 @@ impl Caught {
         })
     }
 }
+
+/// Long enough for a signal that has come to be seen.
+const A_MOMENT: Duration = Duration::from_millis(1);

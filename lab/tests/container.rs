@@ -7,20 +7,22 @@ mod ground;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use bridge_agent::BridgeAgent;
 use ground::{apart, assert_unchanged, name};
-use lab::container::{Sink, Spec};
+use lab::container::{Container, Sink, Spec};
 use lab::echo::{Echo, Listen};
 use lab::inventory::Inventory;
 use lab::probe::Probe;
 use lab::{Lab, Options, ProcessId, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use record::door::{Detach, Door, TOMBSTONES};
+use record::door::{Attached, Detach, Door, TOMBSTONES};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -287,13 +289,55 @@ fn what_a_killed_runner_left_is_swept_and_what_runs_is_not() {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(orphan.process.alive(), "the container outlives its runner");
-        agent.seen.lock().unwrap().attached.insert("forgotten".to_owned(), 99);
-        lab.node(1).runtime().unwrap().sweep().unwrap();
+        let runtime = lab.node(1).runtime().unwrap();
+        let like_kept = |container: &str, netns: PathBuf| {
+            let container = container.to_owned();
+            Attached { container, netns, ..kept.record().attached.clone() }
+        };
+        let forgotten = like_kept("forgotten", runtime.state.join("forgotten/netns"));
+        let elsewhere = like_kept("elsewhere", PathBuf::from("/run/netns/elsewhere"));
+        for attached in [forgotten, elsewhere] {
+            agent.seen.lock().unwrap().attached.insert(attached.container.clone(), attached);
+        }
+        runtime.sweep().unwrap();
         assert!(!orphan.process.alive());
         assert!(text(kept.exec(&["hostname"]).unwrap()).contains("kept"));
         let left: Vec<String> = agent.seen.lock().unwrap().attached.keys().cloned().collect();
-        assert_eq!(left, ["default_default_kept"]);
+        assert_eq!(
+            left,
+            ["default_default_kept", "elsewhere"],
+            "what no runner made is no runner's to take away"
+        );
         let netns = orphan.attached.netns;
         assert!(!netns.exists());
+    });
+}
+
+#[test]
+fn those_that_start_while_others_sweep_all_keep_their_places() {
+    with_agent(|lab, agent| {
+        let runtime = lab.node(1).runtime().unwrap();
+        let sweeping = AtomicBool::new(true);
+        let started: Vec<Container> = thread::scope(|scope| {
+            let sweeper = scope.spawn(|| {
+                while sweeping.load(Ordering::Relaxed) {
+                    runtime.sweep().unwrap();
+                }
+            });
+            let starters: Vec<_> = (0..12)
+                .map(|number| {
+                    let runtime = &runtime;
+                    scope.spawn(move || runtime.start(&Spec::idle(&format!("c{number}"))).unwrap())
+                })
+                .collect();
+            let started = starters.into_iter().map(|starter| starter.join().unwrap()).collect();
+            sweeping.store(false, Ordering::Relaxed);
+            sweeper.join().unwrap();
+            started
+        });
+        assert_eq!(agent.seen.lock().unwrap().attached.len(), started.len());
+        for container in &started {
+            assert!(container.record().attached.netns.exists(), "{}", container.name());
+        }
     });
 }

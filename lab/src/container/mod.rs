@@ -25,7 +25,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use record::door::{Attached, Collect, Door, Reply, Request};
+use record::door::{Attached, Reply, Request};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
@@ -158,19 +158,30 @@ impl Runtime {
         Err(Error::Missing { kind: "container", name: id.to_owned(), remedy })
     }
 
-    /// Ends and removes the containers whose runner is gone, and lets the agent forget attachments that belong to none.
+    /// Ends and removes the containers whose runner is gone, and takes away attachments that belong to none. Containers that
+    /// others start or stop meanwhile are left to them.
     pub fn sweep(&self) -> Result<()> {
-        let mut keep = Vec::new();
+        // A container's folder is there before its attachment and goes after it. So whatever is attached now and has no
+        // folder later has no runner; what is attached later than now is not looked at.
+        let attached = match self.agent.ask(&Request::List)? {
+            Reply::Attachments { attachments } => attachments,
+            other => return Err(self.agent.refusal("list", "attachments", other)),
+        };
         for id in self.folders()? {
-            match Remains::claim_stale(self, &id)? {
-                Some(stale) => stale.remove()?,
-                None => keep.push((id, INTERFACE.to_owned())),
+            if let Some(stale) = Remains::claim_stale(self, &id)? {
+                stale.remove()?;
             }
         }
-        match self.agent.ask(&Request::Collect(Collect { door: Door::Run, within: None, keep }))? {
-            Reply::Done => Ok(()),
-            other => Err(self.agent.refusal("collect", "attachments", other)),
+        for Attached { container, netns, .. } in attached {
+            let folder = self.state.join(&container);
+            if netns.starts_with(&folder) && !folder.exists() {
+                // With its folder claimed, nobody can start another of this name meanwhile.
+                let mut orphan = Remains::claim(self, &container)?;
+                orphan.will_attach();
+                orphan.remove()?;
+            }
         }
+        Ok(())
     }
 
     /// Ends every container, whoever looks after it, and removes all that containers have left: groups, namespaces, records
@@ -184,7 +195,8 @@ impl Runtime {
                 match Remains::claim_stale(self, &id) {
                     Ok(Some(stale)) => break stale.remove()?,
                     Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
-                    // Its folder is gone, or its runner hangs: then it is named.
+                    Ok(None) if !self.state.join(&id).exists() => break,
+                    // Its runner hangs: then it is named.
                     Ok(None) => {
                         return Err(Error::Exists {
                             kind: "container",

@@ -2,7 +2,10 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use record::door::{Detach, Door};
 
@@ -29,26 +32,34 @@ pub(super) struct Remains {
 
 impl Remains {
     /// Makes the folder and the control group of a container that is to start; what a dead runner left is removed first.
+    ///
+    /// A folder that somebody sweeps in this very moment is free a moment later.
     pub(super) fn claim(runtime: &Runtime, id: &str) -> Result<Self> {
         let folder = runtime.state.join(id);
-        if folder.exists() {
-            let remedy = "stop it, or use another name";
-            let taken = || Error::Exists { kind: "container", name: id.to_owned(), remedy };
-            Self::claim_stale(runtime, id)?.ok_or_else(taken)?.remove()?;
+        let deadline = Instant::now() + SWEPT_WITHIN;
+        loop {
+            fs::create_dir_all(&folder).context("make", folder.display())?;
+            let taken = |remedy| Err(Error::Exists { kind: "container", name: id.to_owned(), remedy });
+            match lock(&folder)? {
+                Some(lock) => {
+                    let mut remains = Self::new(runtime, id, lock);
+                    if is_empty(&folder)? {
+                        remains.cgroup.create()?;
+                        return Ok(remains);
+                    }
+                    remains.will_attach();
+                    remains.remove()?;
+                }
+                None if folder.join(RECORD).exists() => return taken("stop it, or use another name"),
+                None if Instant::now() > deadline => {
+                    return taken("it is just being started; use another name");
+                }
+                None => thread::sleep(POLL),
+            }
         }
-        fs::create_dir_all(&folder).context("make", folder.display())?;
-        let lock = lock(&folder)?.ok_or(Error::Exists {
-            kind: "container",
-            name: id.to_owned(),
-            remedy: "it is just being started; use another name",
-        })?;
-        let cgroup = runtime.cgroup.child(id);
-        let remains = Self::new(runtime, id, lock);
-        cgroup.create()?;
-        Ok(remains)
     }
 
-    /// The folder of a container whose runner is gone; `None` while the runner lives.
+    /// The folder of a container whose runner is gone; `None` while the runner lives, and when there is no folder.
     pub(super) fn claim_stale(runtime: &Runtime, id: &str) -> Result<Option<Self>> {
         let folder = runtime.state.join(id);
         let Some(lock) = lock(&folder)? else { return Ok(None) };
@@ -124,12 +135,27 @@ impl Drop for Remains {
     }
 }
 
-/// Locks a container's folder; `None` if its runner holds it.
+/// Locks a container's folder; `None` if its runner holds it, or if it is gone.
 fn lock(folder: &Path) -> Result<Option<File>> {
-    let file = File::open(folder).context("open", folder.display())?;
+    let file = match File::open(folder) {
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.context("open", folder.display())?,
+    };
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(fault)) => Err(fault).context("lock", folder.display()),
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(fault)) => return Err(fault).context("lock", folder.display()),
     }
+    // Who held the lock may have removed the folder, and somebody may have made it anew: that one is not locked.
+    let locked = file.metadata().context("read", folder.display())?;
+    let same = |there: fs::Metadata| (there.dev(), there.ino()) == (locked.dev(), locked.ino());
+    Ok(fs::metadata(folder).is_ok_and(same).then_some(file))
 }
+
+fn is_empty(folder: &Path) -> Result<bool> {
+    Ok(fs::read_dir(folder).context("list", folder.display())?.next().is_none())
+}
+
+/// How long a sweep may hold a folder, and how often it is looked whether it still does.
+const SWEPT_WITHIN: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(5);

@@ -18,8 +18,8 @@ use record::door::{Assigned, Attach, Attached, Refusal, RefusalCode, Reply, Requ
 /// What it was asked and when it answered, shared with the test.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// The containers attached now, by name, with the number of their link.
-    pub(crate) attached: BTreeMap<String, u8>,
+    /// The attachments of now, by container.
+    pub(crate) attached: BTreeMap<String, Attached>,
     /// When an attach was last answered.
     pub(crate) answered: Option<SystemTime>,
     /// How many attaches were asked.
@@ -89,10 +89,8 @@ fn answer(stream: UnixStream, host: &Namespace, seen: &Mutex<Seen>, delay: Durat
             seen.lock().unwrap().attached.remove(&detach.container);
             Reply::Done
         }
-        Request::Collect(collect) => {
-            let kept = |name: &str| collect.keep.iter().any(|(container, _)| container == name);
-            seen.lock().unwrap().attached.retain(|name, _| kept(name));
-            Reply::Done
+        Request::List => {
+            Reply::Attachments { attachments: seen.lock().unwrap().attached.values().cloned().collect() }
         }
         other => panic!("the lab never asks {other:?}"),
     };
@@ -120,9 +118,10 @@ fn attach_to_bridge(attach: &Attach, host: &Namespace, seen: &Mutex<Seen>) -> Re
         links.add_address(&attach.interface, address(number), 24)
     });
     configured.unwrap().unwrap();
-    seen.attached.insert(attach.container.clone(), number);
+    let attached = attached(attach, host_interface, address(number));
+    seen.attached.insert(attach.container.clone(), attached.clone());
     seen.answered = Some(SystemTime::now());
-    Reply::Attached(Box::new(attached(attach, host_interface, address(number))))
+    Reply::Attached(Box::new(attached))
 }
 
 fn attached(attach: &Attach, host_interface: String, address: IpAddr) -> Attached {
