@@ -11,7 +11,8 @@ fn the_tour_does_what_the_readme_says() {
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     // The build of this test stands in for `make build`.
     let script = commands(&readme).replace("$PWD/target/release", &program.display().to_string());
-    let output = Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(root).output().unwrap();
+    let output =
+        Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(root).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let told = format!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
