@@ -130,10 +130,12 @@ enum route_kind {
 	ROUTE_SUBNET = 2, /* a range of the network */
 };
 
-/* Map `routes`, longest prefix: `length` counts the VNI's 32 bits and the address' as 128. */
+/* Map `routes`, longest prefix. */
 struct route_key {
-	__u32 length;
-	struct place place;
+	__u32 length; /* 32 for the VNI, 32 for the family and 128 for the address */
+	__u32 vni;
+	__u32 family; /* as in `struct class_key` */
+	struct address address;
 };
 
 struct route {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * A packet on its way through a program: what its headers say, and what was found out about it.
  *
@@ -154,6 +154,12 @@ static __always_inline int address_equal(const struct address *a, const struct a
 static __always_inline int address_is_ipv4(const struct address *a)
 {
 	return !a->word[0] && !a->word[1] && a->word[2] == bpf_htonl(0xffff);
+}
+
+/* For keys of tries: ::/0 means no IPv4 address, though those lie within it here. */
+static __always_inline __u32 address_family(const struct address *a)
+{
+	return address_is_ipv4(a) ? 4 : 6;
 }
 
 static __always_inline int address_is_set(const struct address *a)

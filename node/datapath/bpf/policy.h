@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Policy: (group, group, protocol, port) -> allowed, or the reason and rule that denies. A constant number of lookups,
  * however many policies, groups or endpoints there are. `explain` runs the very same function.
@@ -163,7 +163,7 @@ static __always_inline __u32 policy_class(__u32 tenant, const struct address *ad
 	struct class_key key = {
 		.length = 192,
 		.tenant = tenant,
-		.family = address_is_ipv4(address) ? 4 : 6,
+		.family = address_family(address),
 		.address = *address,
 	};
 	struct class_entry *entry = bpf_map_lookup_elem(&address_classes, &key);

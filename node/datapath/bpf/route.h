@@ -10,7 +10,7 @@
 
 static __always_inline struct route *route_longest(__u32 vni, const struct address *address)
 {
-	struct route_key key = { .length = 160, .place = { .vni = vni, .address = *address } };
+	struct route_key key = { .length = 192, .vni = vni, .family = address_family(address), .address = *address };
 
 	return bpf_map_lookup_elem(&routes, &key);
 }

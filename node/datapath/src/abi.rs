@@ -57,7 +57,7 @@ plain! {
     Resident { link: u32, id: u32, tenant: u32, group: u16, mac: [u8; 6] }
     Shadowed { place: Place, link: u32, tenant: u32 }
     Network { gateway4: Address, gateway6: Address, tenant: u32, since: u32, flags_new: u32, flags_old: u32 }
-    RouteKey { length: u32, place: Place }
+    RouteKey { length: u32, vni: u32, family: u32, address: Address }
     Route { kind: u32, node: u32 }
     MemberKey { node: u32, vni: u32 }
     GroupKey { tenant: u32, group: u32 }
@@ -126,6 +126,11 @@ impl Address {
 
     pub(crate) fn is_set(self) -> bool {
         self != Self::NONE
+    }
+
+    /// What keys of tries tell the families apart by.
+    pub(crate) fn family(address: IpAddr) -> u32 {
+        if address.is_ipv4() { 4 } else { 6 }
     }
 
     /// The length of a prefix of this family as one of 128 bits.

@@ -152,8 +152,10 @@ fn content(row: &Row) -> Result<Content, Error> {
 fn route_key(vni: u32, prefix: Prefix) -> RouteKey {
     let address = prefix.address();
     RouteKey {
-        length: 32 + Address::wide_length(address, prefix.length()),
-        place: Place { vni, address: Address::of(address) },
+        length: 64 + Address::wide_length(address, prefix.length()),
+        vni,
+        family: Address::family(address),
+        address: Address::of(address),
     }
 }
 
@@ -162,7 +164,7 @@ fn class_key(tenant: u32, prefix: Prefix) -> ClassKey {
     ClassKey {
         length: 64 + Address::wide_length(address, prefix.length()),
         tenant,
-        family: if address.is_ipv4() { 4 } else { 6 },
+        family: Address::family(address),
         address: Address::of(address),
     }
 }

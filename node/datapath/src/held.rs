@@ -110,7 +110,7 @@ impl Held {
             (Key::Node(node), Slot::NodeAddress(_)) => *value == Value::NodeAddress(node.0),
             (Key::Network(vni), Slot::Network(id)) => *id == vni.value(),
             (Key::Network(vni), Slot::Gateway(place)) => place.vni == vni.value(),
-            (Key::Network(vni), Slot::Subnet(route)) => route.place.vni == vni.value(),
+            (Key::Network(vni), Slot::Subnet(route)) => route.vni == vni.value(),
             _ => false,
         };
         // Nodes, networks and what belongs to them come before all that is numerous.

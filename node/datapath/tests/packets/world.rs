@@ -1,7 +1,7 @@
 //! To the world and back, and from the world to published ports.
 
 use datapath::Published;
-use record::record::Peer;
+use record::record::{Peer, Record};
 use record::{DropReason, Mac, Protocol, Verdict, Vni};
 
 use crate::frame::{ACK, Ends, SYN, TCP, a_to, echo, read, tcp, tcp_with, udp, udp_segment};
@@ -343,5 +343,22 @@ fn loopback_and_mapped_addresses_lead_nowhere() {
         let [_, family] = families();
         let mapped = a_to(Ends::new(family.a, 1, "::ffff:10.1.1.11".parse().unwrap(), 80), b"");
         ground.assert_drops(DropReason::HeaderMalformed, |ground| ground.a_sends(&mapped));
+    });
+}
+
+#[test]
+fn a_subnet_of_every_ipv6_address_holds_no_ipv4_address() {
+    on_ground(|ground| {
+        let mut wide = network(Vni::new(100).unwrap(), TENANT, true, true);
+        if let Record::Network(wide) = &mut wide {
+            wide.subnets[1].prefix = "::/0".parse().unwrap();
+        }
+        ground.apply(&[wide]);
+        let [ipv4, ipv6] = families();
+        let out = ground.a_sends(&a_to(Ends::new(ipv4.a, 20_000, ipv4.world, 443), b""));
+        assert_eq!(out.action, REDIRECT, "{}", ground.story());
+        // Every IPv6 address is the network's own, so the world has none.
+        let frame = a_to(Ends::new(ipv6.a, 20_000, ipv6.world, 443), b"");
+        ground.assert_drops(DropReason::RouteUnknown, |ground| ground.a_sends(&frame));
     });
 }
