@@ -46,16 +46,38 @@ pub(crate) fn endpoint(report: &Report, object: &str, network: &str, node: &str,
             "addresses": report.addresses,
             "ports": report.ports.iter().map(port).collect::<Vec<_>>(),
         },
-        "status": { "name": report.name, "published": published.collect::<Vec<_>>() },
+        "status": {
+            "name": report.name,
+            "published": published.collect::<Vec<_>>(),
+            "hostAddresses": report.host_addresses,
+        },
     })
 }
 
-/// What `Endpoint`s carry beside their parsed form: the workload's own name, and its published ports.
-pub(crate) fn endpoint_extras(document: &Value) -> (Option<String>, Vec<(u8, u16, u16)>) {
-    let name = document.pointer("/status/name").and_then(Value::as_str).map(str::to_owned);
-    let published = document.pointer("/status/published").and_then(Value::as_array);
-    let triple = |triple: &Value| serde_json::from_value::<(u8, u16, u16)>(triple.clone()).ok();
-    (name, published.into_iter().flatten().filter_map(triple).collect())
+/// What an `Endpoint` carries beside its parsed form. What was written by a release before this one lacks some of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct EndpointStatus {
+    /// The workload's own name.
+    pub(crate) name: Option<String>,
+    /// Ports of the node that lead to it: (protocol number, node's port, endpoint's port).
+    pub(crate) published: Vec<(u8, u16, u16)>,
+    /// The addresses by which processes of its node reach it.
+    pub(crate) host_addresses: Vec<IpAddr>,
+}
+
+/// Reads an `Endpoint`'s status.
+pub(crate) fn endpoint_status(document: &Value) -> EndpointStatus {
+    EndpointStatus {
+        name: document.pointer("/status/name").and_then(Value::as_str).map(str::to_owned),
+        published: listed(document, "/status/published"),
+        host_addresses: listed(document, "/status/hostAddresses"),
+    }
+}
+
+/// The items of a list that are what they should be.
+fn listed<T: serde::de::DeserializeOwned>(document: &Value, path: &str) -> Vec<T> {
+    let items = document.pointer(path).and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(|item| serde_json::from_value(item.clone()).ok()).collect()
 }
 
 /// When a document says that it was created.
@@ -254,12 +276,17 @@ mod tests {
             ports: vec![record::NamedPort { name: "http".into(), protocol: record::Protocol::Tcp, port: 80 }],
             addresses: vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
             published: vec![(6, 8080, 80)],
+            host_addresses: vec!["100.64.0.3".parse().unwrap(), "fd5e::3".parse().unwrap()],
         };
         let document = endpoint(&report, "web-2", "default", "n1", "2026-11-20T00:00:00Z");
         let Parsed::Endpoint(parsed) = intent::parse(Kind::Endpoint, &document).unwrap() else { panic!() };
         assert_eq!((parsed.uid, parsed.addresses), (report.uid, report.addresses));
         assert_eq!((parsed.labels, parsed.ports), (report.labels, report.ports));
-        assert_eq!(endpoint_extras(&document), (Some("web".into()), vec![(6, 8080, 80)]));
+        let status = endpoint_status(&document);
+        assert_eq!((status.name.as_deref(), status.published), (Some("web"), report.published));
+        assert_eq!(status.host_addresses, report.host_addresses);
+        let bare = EndpointStatus { name: None, published: Vec::new(), host_addresses: Vec::new() };
+        assert_eq!(endpoint_status(&json!({ "status": {} })), bare);
         let node = node("n1", &["192.0.2.1".parse().unwrap()], "2026-11-20T00:00:00Z");
         assert!(matches!(intent::parse(Kind::Node, &node), Ok(Parsed::Node(_))));
     }

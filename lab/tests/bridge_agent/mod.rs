@@ -144,6 +144,7 @@ fn attached(attach: &Attach, host_interface: String, address: IpAddr) -> Attache
         mtu: 1500,
         judged: true,
         publish: Vec::new(),
+        host_addresses: Vec::new(),
     }
 }
 

@@ -295,6 +295,7 @@ const ENDPOINT: Descriptor = Descriptor {
         text("Node", ".spec.node", "Where it is"),
         wide("MAC", ".spec.mac", "Its Ethernet address"),
         wide("Ports", ".spec.ports[*].name", "Its named ports"),
+        wide("Host-Addresses", ".status.hostAddresses[*]", "By which processes of its node reach it"),
     ],
 };
 

@@ -257,6 +257,11 @@ pub struct Report {
     /// Ports of the node that lead to it: (protocol number, node's port, endpoint's port).
     #[n(8)]
     pub published: Vec<(u8, u16, u16)>,
+    /// The addresses by which processes of its node reach it, in the order of `addresses`; they mean nothing elsewhere.
+    #[n(9)]
+    #[cbor(default)]
+    #[serde(default)]
+    pub host_addresses: Vec<IpAddr>,
 }
 
 /// The server's side of one node's records.
@@ -497,6 +502,50 @@ mod tests {
             kernel: String::new(),
             mtu: 1500,
         }
+    }
+
+    /// A [`Report`] as releases before the host's addresses send and keep it.
+    #[derive(Encode, Decode)]
+    struct OldReport {
+        #[n(0)]
+        uid: String,
+        #[n(1)]
+        tenant: TenantId,
+        #[n(2)]
+        vni: Vni,
+        #[n(3)]
+        namespace: String,
+        #[n(4)]
+        name: String,
+        #[n(5)]
+        labels: Labels,
+        #[n(6)]
+        ports: Vec<NamedPort>,
+        #[n(7)]
+        addresses: Vec<IpAddr>,
+        #[n(8)]
+        published: Vec<(u8, u16, u16)>,
+    }
+
+    #[test]
+    fn a_report_without_the_hosts_addresses_is_read_and_one_with_them_by_older_releases_too() {
+        let report = Report {
+            uid: "u".into(),
+            tenant: TenantId(1),
+            vni: Vni::new(5).unwrap(),
+            namespace: "shop".into(),
+            name: "web".into(),
+            labels: Labels::default(),
+            ports: Vec::new(),
+            addresses: vec!["10.0.0.2".parse().unwrap()],
+            published: vec![(6, 8080, 80)],
+            host_addresses: vec!["100.64.0.3".parse().unwrap()],
+        };
+        let old: OldReport = decode(&encode(&report)).unwrap();
+        assert_eq!((&old.addresses, &old.published), (&report.addresses, &report.published));
+        let read: Report = decode(&encode(&old)).unwrap();
+        assert_eq!(read, Report { host_addresses: Vec::new(), ..report.clone() });
+        assert_eq!(decode::<Report>(&encode(&report)).unwrap(), report);
     }
 
     #[test]

@@ -208,6 +208,9 @@ pub struct Attached {
     pub judged: bool,
     /// Ports of the node that lead to it.
     pub publish: Vec<Publish>,
+    /// The addresses by which processes of its node reach it, in the order of `addresses`; they mean nothing elsewhere.
+    #[serde(default)]
+    pub host_addresses: Vec<IpAddr>,
 }
 
 /// An address of an attachment.

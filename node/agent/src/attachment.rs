@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use datapath::link::LinkId;
+use datapath::link::{HostPlan, LinkId};
 use record::delta::Report;
 use record::door::{Assigned, Attach, Attached, Door};
 use record::{Group, Mac, TenantId, Vni};
@@ -87,6 +87,12 @@ impl Attachment {
         self.addresses.iter().map(|assigned| assigned.address)
     }
 
+    /// The addresses by which processes of this host reach it, in the order of its own.
+    fn host_addresses(&self) -> Vec<IpAddr> {
+        let ranges = HostPlan::shadow_ranges();
+        self.ips().filter_map(|own| datapath::shadow_of(&ranges, self.number, own)).collect()
+    }
+
     /// The host end's name.
     pub(crate) fn host_interface(&self) -> String {
         LinkId(self.number).host_end()
@@ -106,6 +112,7 @@ impl Attachment {
             ports: self.request.ports.clone(),
             addresses: self.ips().collect(),
             published: self.request.publish.iter().map(published).collect(),
+            host_addresses: self.host_addresses(),
         }
     }
 
@@ -126,6 +133,7 @@ impl Attachment {
             mtu: self.mtu,
             judged,
             publish: self.request.publish.clone(),
+            host_addresses: self.host_addresses(),
         }
     }
 }

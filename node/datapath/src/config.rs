@@ -236,8 +236,7 @@ impl Config {
 
     /// The shadow address of an endpoint in the family of `like`; `None` where the range is missing or too small.
     pub(crate) fn shadow_of(&self, endpoint: u32, like: IpAddr) -> Option<IpAddr> {
-        let range = self.shadow.iter().find(|range| range.is_ipv4() == like.is_ipv4())?;
-        range.nth(u128::from(endpoint) + 1)
+        shadow_of(&self.shadow, endpoint, like)
     }
 
     pub(crate) fn encode(&self) -> Result<abi::Config, Error> {
@@ -274,6 +273,13 @@ impl Config {
             unused_end: [0; 4],
         })
     }
+}
+
+/// The address, out of these ranges, by which the host's stack knows the address of an endpoint in the family of `like`; `None`
+/// where the range is missing or too small.
+pub fn shadow_of(ranges: &[Prefix], endpoint: u32, like: IpAddr) -> Option<IpAddr> {
+    let range = ranges.iter().find(|range| range.is_ipv4() == like.is_ipv4())?;
+    range.nth(u128::from(endpoint) + 1)
 }
 
 /// Locally administered, the same for every network: a container that moves keeps its neighbor entry.

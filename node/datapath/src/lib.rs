@@ -29,7 +29,7 @@ mod object;
 mod socket;
 mod table;
 
-pub use config::{Capacity, Config, GATEWAY_MAC, HookKind, Leg, Overlay, Timeouts};
+pub use config::{Capacity, Config, GATEWAY_MAC, HookKind, Leg, Overlay, Timeouts, shadow_of};
 pub use endpoint::{EndpointAddress, LocalEndpoint, Published};
 pub use error::{Error, Fault};
 pub use flow::Swept;

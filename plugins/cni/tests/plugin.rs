@@ -123,6 +123,7 @@ fn attached() -> Attached {
         mtu: 1450,
         judged: true,
         publish: Vec::new(),
+        host_addresses: Vec::new(),
     }
 }
 

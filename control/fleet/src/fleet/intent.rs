@@ -171,17 +171,18 @@ impl Fleet {
             self.writes.insert(key.clone(), Action::Delete);
             return;
         };
-        let (name, published) = document::endpoint_extras(value);
+        let status = document::endpoint_status(value);
         let report = record::delta::Report {
             uid: endpoint.uid,
             tenant,
             vni,
             namespace: endpoint.namespace,
-            name: name.unwrap_or(endpoint.name),
+            name: status.name.unwrap_or(endpoint.name),
             labels: endpoint.labels,
             ports: endpoint.ports,
             addresses: endpoint.addresses,
-            published,
+            published: status.published,
+            host_addresses: status.host_addresses,
         };
         self.changes.push(Change::PutEndpoint(compile::Endpoint::reported(node, report.clone())));
         let created = document::created(value).unwrap_or_default().to_owned();

@@ -308,6 +308,7 @@ impl Held {
             ports: Vec::new(),
             addresses: vec![address],
             published: Vec::new(),
+            host_addresses: Vec::new(),
         };
         self.endpoints.push(report.clone());
         report

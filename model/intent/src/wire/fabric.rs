@@ -1,6 +1,6 @@
 //! `Tenant`, `Namespace`, `Endpoint`, `Node`.
 
-use super::meta::{API_VERSION, KIND, METADATA, STATUS};
+use super::meta::{API_VERSION, CONDITIONS, KIND, METADATA, STATUS};
 use crate::schema::{Field, Format, Schema};
 
 /// `sealane.dev/v1alpha1` `Tenant`.
@@ -65,8 +65,22 @@ pub const ENDPOINT: Schema = Schema::object(
                 ],
             ),
         ),
-        STATUS,
+        ENDPOINT_STATUS,
     ],
+);
+
+const ENDPOINT_STATUS: Field = Field::optional(
+    "status",
+    Schema::open(
+        "What the server has seen; written by it alone.",
+        &[
+            CONDITIONS,
+            Field::optional(
+                "hostAddresses",
+                Schema::list("The addresses by which processes of its node reach it.", &ADDRESS),
+            ),
+        ],
+    ),
 );
 
 const ADDRESS: Schema = Schema::text("An IPv4 or IPv6 address.", Format::Address);

@@ -105,8 +105,11 @@ const LABEL_VALUE: Schema = Schema::text("A label's value.", Format::LabelValue)
 pub(super) const STATUS: Field =
     Field::optional("status", Schema::open("What the server has seen; written by it alone.", STATUS_FIELDS));
 
-const STATUS_FIELDS: &[Field] =
-    &[Field::optional("conditions", Schema::list("What holds of the object now.", &CONDITION))];
+const STATUS_FIELDS: &[Field] = &[CONDITIONS];
+
+/// What holds of an object, in its status.
+pub(super) const CONDITIONS: Field =
+    Field::optional("conditions", Schema::list("What holds of the object now.", &CONDITION));
 
 const CONDITION: Schema = Schema::open(
     "One thing that holds of the object, or does not (meta.k8s.io/v1).",

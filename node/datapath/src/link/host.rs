@@ -63,7 +63,13 @@ pub struct HostPlan {
 impl HostPlan {
     /// The usual port and shadow ranges on `underlay`.
     pub fn on(underlay: Underlay) -> Self {
-        Self { port: 4789, underlay, shadow4: shadow(SHADOW4, 10), shadow6: shadow(SHADOW6, 64) }
+        let [shadow4, shadow6] = Self::shadow_ranges();
+        Self { port: 4789, underlay, shadow4, shadow6 }
+    }
+
+    /// The usual ranges of shadow addresses, of IPv4 and IPv6: the same on every host.
+    pub fn shadow_ranges() -> [Prefix; 2] {
+        [shadow(SHADOW4, 10), shadow(SHADOW6, 64)]
     }
 
     /// Every reason for which the plan cannot be carried out.

@@ -263,6 +263,7 @@ impl FakeNode {
             ports: Vec::new(),
             addresses: vec![address],
             published: Vec::new(),
+            host_addresses: Vec::new(),
         };
         self.endpoints.push(report.clone());
         report
