@@ -158,6 +158,20 @@ impl Fleet {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             return Err(format!("the node cannot be registered: {}", problems.join("; ")));
         }
+        // The same host under another address connects once its older session has ended; another host never takes its place.
+        let elsewhere = |node: &&Node| {
+            node.name == hello.name
+                && node.session.is_some()
+                && !node.underlay.iter().any(|address| hello.underlay.contains(address))
+        };
+        if let Some(first) = self.nodes.values().find(elsewhere) {
+            let addresses: Vec<String> = first.underlay.iter().map(ToString::to_string).collect();
+            return Err(format!(
+                "the node {} is connected from {}: give each host a name of its own",
+                hello.name,
+                addresses.join(", ")
+            ));
+        }
         let same = |node: &&Node| {
             node.name != hello.name && node.underlay.iter().any(|address| hello.underlay.contains(address))
         };

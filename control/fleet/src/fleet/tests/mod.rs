@@ -216,6 +216,27 @@ fn the_newest_session_of_a_name_counts_and_another_protocol_is_refused_with_the_
 }
 
 #[test]
+fn a_host_does_not_take_the_place_of_another_that_is_connected_under_its_name() {
+    let mut world = World::new();
+    let first = world.join("n1");
+    let moved = Hello {
+        underlay: vec!["192.0.2.251".parse().unwrap()],
+        ..FakeNode { name: "n1".into(), ..FakeNode::default() }.hello()
+    };
+    let greet = |world: &mut World, session| {
+        world.nodes.insert(session, FakeNode::default());
+        world.fleet.message(session, NodeMessage::Hello(moved.clone()));
+        world.run();
+        world.nodes[&session].received[0].clone()
+    };
+    let ServerMessage::Rejected(why) = greet(&mut world, 98) else { panic!() };
+    assert!(why.contains("n1 is connected from 192.0.2.") && why.contains("a name of its own"), "{why}");
+    assert!(!world.nodes[&first].ended, "the first goes on");
+    world.leave(first);
+    let ServerMessage::Welcome(_) = greet(&mut world, 99) else { panic!("a host may get another address") };
+}
+
+#[test]
 fn a_node_whose_underlay_is_anothers_is_refused_with_both_names() {
     let mut world = World::new();
     world.join("n1");
