@@ -34,4 +34,5 @@
 	DROP_REASON(25, port_unpublished, "no endpoint has published this port")                          \
 	DROP_REASON(26, encapsulation_failed, "the outer header could not be set")                        \
 	DROP_REASON(27, ttl_exceeded, "its time to live ran out")                                 \
-	DROP_REASON(28, overlay_forged, "an endpoint may not speak the overlay's own protocol to a node")
+	DROP_REASON(28, overlay_forged, "an endpoint may not speak the overlay's own protocol to a node") \
+	DROP_REASON(29, host_forwarded, "the host forwards it from another device: its leg takes the host's own packets alone")

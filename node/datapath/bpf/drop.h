@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The one way out for a packet that does not pass: counted by (network, tenant, reason, rule), and a sample of them told.
  */
@@ -38,5 +38,6 @@ enum drop_number { DROP_REASONS(DROP_REASON_ENTRY) };
 #define DROP_ENCAPSULATION_FAILED DROP_NUMBER_encapsulation_failed
 #define DROP_TTL_EXCEEDED DROP_NUMBER_ttl_exceeded
 #define DROP_OVERLAY_FORGED DROP_NUMBER_overlay_forged
+#define DROP_HOST_FORWARDED DROP_NUMBER_host_forwarded
 
 #endif

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The containers on this node: whether a frame is truly theirs, and handing frames to them.
  */
@@ -7,7 +7,7 @@
 
 #include "event.h"
 
-/* Marks a frame that a program sends out of a container's link on purpose; `to_container` drops all others. */
+/* Marks a frame that a program sends out of a container's link, or round the leg, on purpose; the programs there drop all others. */
 #define MARK_JUDGED 0x5ea1a9e0
 
 /* The MAC and the address must be the endpoint's own. Every network's gateway answers neighbors, so none is spoofed. */

@@ -26,12 +26,13 @@ static __always_inline int leg_send(struct __sk_buff *skb, struct packet *p)
  * Past the host's stack, which would take it for its own, and out of its end of the leg: `from_host` meets it at the other as
  * from_uplink meets what another node sends.
  */
-static __always_inline int loop_send(struct packet *p)
+static __always_inline int loop_send(struct __sk_buff *skb, struct packet *p)
 {
 	struct config *settings = config_read();
 
 	if (!settings || !settings->leg_host_link)
 		return packet_drop(p, DROP_ROUTE_UNKNOWN);
+	skb->mark = MARK_JUDGED;
 	return bpf_redirect(settings->leg_host_link, 0);
 }
 
@@ -149,7 +150,7 @@ static __always_inline int exit_send(struct __sk_buff *skb, struct packet *p)
 	reason = nat_rewrite(skb, p, &want);
 	if (reason)
 		return packet_drop(p, reason);
-	return p->exit == EXIT_LOOP ? loop_send(p) : leg_send(skb, p);
+	return p->exit == EXIT_LOOP ? loop_send(skb, p) : leg_send(skb, p);
 }
 
 #endif

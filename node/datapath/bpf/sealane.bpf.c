@@ -24,6 +24,7 @@
 #include "from_overlay.bpf.c"
 #include "from_uplink.bpf.c"
 #include "from_host.bpf.c"
+#include "leave_host.bpf.c"
 #include "from_host_socket.bpf.c"
 #include "explain.bpf.c"
 #include "forget.bpf.c"

@@ -103,20 +103,22 @@ impl Datapath {
     fn hang_on_node(&self) -> Result<(), Error> {
         let mut wanted = Vec::new();
         if let Some(overlay) = self.config.overlay {
-            wanted.push(("overlay".to_owned(), "from_overlay", overlay.link));
+            wanted.push(("overlay".to_owned(), "from_overlay", overlay.link, Side::Ingress));
         }
         if let Some(leg) = self.config.leg {
-            wanted.push(("leg".to_owned(), "from_host", leg.fabric));
+            // Nobody is let in before it is known who comes.
+            wanted.push(("leg-out".to_owned(), "leave_host", leg.host, Side::Egress));
+            wanted.push(("leg".to_owned(), "from_host", leg.fabric, Side::Ingress));
         }
         for (index, link) in self.config.uplinks.iter().enumerate() {
-            wanted.push((format!("uplink{index}"), "from_uplink", *link));
+            wanted.push((format!("uplink{index}"), "from_uplink", *link, Side::Ingress));
         }
-        for (name, program, device) in &wanted {
-            self.hooks.attach(name, self.loaded.program(program), *device, Side::Ingress)?;
+        for (name, program, device, side) in &wanted {
+            self.hooks.attach(name, self.loaded.program(program), *device, *side)?;
         }
         for name in self.hooks.names()? {
-            let of_node = name == "overlay" || name == "leg" || name.starts_with("uplink");
-            if of_node && !wanted.iter().any(|(wanted, _, _)| *wanted == name) {
+            let of_node = name == "overlay" || name.starts_with("leg") || name.starts_with("uplink");
+            if of_node && !wanted.iter().any(|(wanted, ..)| *wanted == name) {
                 self.hooks.unpin(&name)?;
             }
         }

@@ -482,6 +482,35 @@ fn connect_outside(fabric: &mut Fabric) {
     assert_eq!(served.join().unwrap().ip(), own("100.64.0.2"));
 }
 
+#[test]
+fn nobody_is_forwarded_to_a_container_as_if_it_were_the_host() {
+    on_fabric("192.0.2.", |fabric| {
+        let node = &fabric.node1.0;
+        for setting in ["ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"] {
+            node.run(|| std::fs::write(format!("/proc/sys/net/{setting}"), "1")).unwrap();
+        }
+        node.ip("address add 2001:db8:1::1/64 dev w1 nodad");
+        fabric.world.ip("address add 2001:db8:1::7/64 dev w nodad");
+        fabric.world.ip("route add fd5e:a1a::/64 via 2001:db8:1::1");
+        for (shadow, listener) in [("100.64.0.2:90", "10.1.1.10:90"), ("[fd5e:a1a::2]:90", "[fd01::1:10]:90")]
+        {
+            let served = listen(&fabric.near, listener);
+            let before = forwarded(fabric);
+            assert!(echo(&fabric.world, shadow, 10).is_err(), "{}", fabric.story());
+            assert!(forwarded(fabric) > before, "{shadow}: {}", fabric.story());
+            echo(&fabric.node1.0, shadow, 500_000)
+                .unwrap_or_else(|error| panic!("{error}\n{}", fabric.story()));
+            served.join().unwrap();
+        }
+    });
+}
+
+/// Packets that the first node's host tried to forward into the leg.
+fn forwarded(fabric: &Fabric) -> u64 {
+    let drops = fabric.node1.1.drops().unwrap().into_iter();
+    drops.filter(|drop| drop.reason == DropReason::HostForwarded).map(|drop| drop.traffic.packets).sum()
+}
+
 /// A connection that a new policy forbids ends within the second.
 fn cut_established(fabric: &mut Fabric) {
     for (to, server, number) in [(SIDE, "10.1.1.11:81", 1), (FAR, "10.1.2.20:81", 2)] {
