@@ -107,7 +107,7 @@ impl Datapath {
         }
         if let Some(leg) = self.config.leg {
             // Nobody is let in before it is known who comes.
-            wanted.push(("leg-out".to_owned(), "leave_host", leg.host, Side::Egress));
+            wanted.push(("leave".to_owned(), "leave_host", leg.host, Side::Egress));
             wanted.push(("leg".to_owned(), "from_host", leg.fabric, Side::Ingress));
         }
         for (index, link) in self.config.uplinks.iter().enumerate() {
@@ -117,7 +117,7 @@ impl Datapath {
             self.hooks.attach(name, self.loaded.program(program), *device, *side)?;
         }
         for name in self.hooks.names()? {
-            let of_node = name == "overlay" || name.starts_with("leg") || name.starts_with("uplink");
+            let of_node = name == "overlay" || name == "leg" || name == "leave" || name.starts_with("uplink");
             if of_node && !wanted.iter().any(|(wanted, ..)| *wanted == name) {
                 self.hooks.unpin(&name)?;
             }
