@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Counting drops and telling a sample of them. A flood must not drown the reader: each CPU tells at most so many a second,
  * and counts what it did not tell.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * No hook: run by test run alone. The packet is an `explain_request`; over it is written an `explain_answer`: what would befall
  * the first packet of such a flow, by the same functions and live maps, with no side effect.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * No hook: run by test run alone. The packet is a list of `forget_request`; each flow is forgotten if it is idle for too long,
  * or in any case where `always` is set. In the kernel, so that a flow renewed a moment ago stays and each is accounted once.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Fragments. Only a datagram's first one has ports; what it said is remembered for the others, which then pass by the same
  * flow. A program cannot queue: one that comes before its first is dropped, and the sender's transport repeats it.

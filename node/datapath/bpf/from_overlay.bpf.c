@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Hook: ingress of the VXLAN device. What other nodes' containers send to this node's. */
 
 /* Whether the frame comes from where it says and goes to an endpoint of this node. 0, or the reason to drop. */

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * ICMP that the datapath itself speaks, and errors about flows: the packet that one quotes must be of a flow of its own
  * network, and what was translated in that flow is translated back in the quotation too.

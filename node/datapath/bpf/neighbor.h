@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * ARP (RFC 826) and neighbor discovery (RFC 4861): every other address is behind the gateway's MAC. Nothing is asked on, so
  * no neighbor table grows and none is poisoned.

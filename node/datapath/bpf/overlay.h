@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The wire between nodes: VXLAN (RFC 7348) with the group policy extension. The VNI is the network, the 16-bit group the
  * sender's. A tag is believed only from a node that holds the network and the inner source.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Hook: egress of the host's end of a container's veth pair. Nothing gets in past the fabric's own programs. */
 
 SEC("tc")
