@@ -114,6 +114,15 @@ fn containers_of_a_lab_are_judged_by_policy_and_the_fabric_says_why() {
     assert_eq!(lab.run(&["explain", "other", "db:5432", "-n", "shop", "--check"]).status.code(), Some(1));
     assert_eq!(reaches("other").status.code(), Some(124));
 
+    let told = lab.done(&["explain", "world", "shop/db:5432"]);
+    assert!(
+        told.starts_with("DENIED") && told.contains("datapath  n2: it is dropped (policy-denied)"),
+        "{told}"
+    );
+    let told = lab.done(&["explain", "shop/web", "world:443"]);
+    assert!(told.starts_with("ALLOWED") && told.contains("datapath  n1: it passes"), "{told}");
+    assert!(!told.contains("\n  fault"), "{told}");
+
     let flows = lab.done(&["flows", "--all", "--node", "n2"]);
     assert!(flows.contains("shop/db:5432") && flows.contains("NetworkPolicy shop/db"), "{flows}");
     let here = lab.done(&["flows", "--all", "--here", "--agent", &lab.agent("n2")]);

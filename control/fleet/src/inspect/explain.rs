@@ -1,8 +1,10 @@
 //! Why a packet passes: the compiled policies and the nodes' datapaths, and where the two differ.
 
+use std::net::IpAddr;
+
 use compile::{Explanation, Inquiry};
 use record::inspect::{Answer, Judgement, Packet, Path, Question, Side};
-use record::{Decision, NodeId, RuleId, Verdict};
+use record::{Decision, Group, NodeId, RuleId, Verdict};
 
 use super::parameters::Asked;
 use super::{Explained, NodeJudgement};
@@ -52,7 +54,9 @@ fn compiled(fleet: &Fleet, tenant: &str, asked: &Asked) -> Result<Explained, Str
         protocol: asked.protocol,
         port: asked.port,
     };
-    let explanation = fleet.stage.compiler().explain(&inquiry).map_err(|error| error.to_string())?;
+    let compiler = fleet.stage.compiler();
+    let mut explanation = compiler.explain(&inquiry).map_err(|error| error.to_string())?;
+    stand_in(&mut explanation, |address| compiler.class(id, address) == Group::WORLD);
     let name = |node: Option<NodeId>| node.map(|node| fleet.node_name(node));
     let nodes = (name(explanation.from.node), name(explanation.to.node));
     let mut faults = Vec::new();
@@ -65,6 +69,22 @@ fn compiled(fleet: &Fleet, tenant: &str, asked: &Asked) -> Result<Explained, Str
     }
     Ok(Explained { tenant: tenant.to_owned(), explanation, nodes, datapath: Vec::new(), faults })
 }
+
+/// Gives `world` an address, so that a node can be asked: one for documentation (RFC 5737, RFC 3849, RFC 9637) that no policy
+/// names. Without one left the nodes are not asked.
+fn stand_in(explanation: &mut Explanation, is_world: impl Fn(IpAddr) -> bool) {
+    let (world, other) = match (explanation.from.address, explanation.to.address) {
+        (None, Some(other)) => (&mut explanation.from, other),
+        (Some(other), None) => (&mut explanation.to, other),
+        _ => return,
+    };
+    if world.group == Group::WORLD {
+        let mut candidates = STAND_INS.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+        world.address = candidates.find(|one| one.is_ipv4() == other.is_ipv4() && is_world(*one));
+    }
+}
+
+const STAND_INS: [&str; 5] = ["203.0.113.1", "198.51.100.1", "192.0.2.1", "2001:db8::1", "3fff::1"];
 
 /// What each node is asked: the sender's as the packet leaves, the receiver's as it comes, with the tag it then has.
 fn questions(explained: &Explained) -> Vec<(NodeId, String, Packet)> {
