@@ -168,7 +168,9 @@ async fn kubectl_works_on_upstream_and_own_kinds() {
     assert!(patched.contains("patched"), "{patched}");
     assert!(kubectl.run("get vnet red -o jsonpath={.spec.mtu}").await.ok().contains("1400"));
     let replaced = kubectl.run("get netpol -n shop web -o json").await.ok();
-    assert!(kubectl.feed("replace -f -", &replaced.replace("8080", "9090")).await.ok().contains("replaced"));
+    let other_port = replaced.replace(r#""port": 8080"#, r#""port": 9090"#);
+    assert_ne!(other_port, replaced);
+    assert!(kubectl.feed("replace -f -", &other_port).await.ok().contains("replaced"));
     assert!(kubectl.feed("replace -f -", &replaced).await.fails().contains("Conflict"));
 
     assert!(kubectl.run("delete vnet red").await.ok().contains("deleted"));
