@@ -40,7 +40,7 @@ pub(crate) fn settle(processor: usize) -> Result<()> {
     rustix::process::setpriority_process(None, FOREMOST).context("raise the priority on processor", processor)
 }
 
-/// The priority of this session among others, raised until this is dropped. Where the kernel groups processes by session
+/// The priority of our login session among others, raised until this is dropped. Where the kernel groups processes by session
 /// (sched(7), "The autogroup feature"), a thread's own priority counts within its session alone.
 pub(crate) struct Foremost {
     /// What to restore; `None`: the kernel does not group.

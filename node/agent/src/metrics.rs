@@ -94,7 +94,7 @@ impl Metrics {
         *offered = Some((generation, since));
     }
 
-    /// What was offered is in the kernel, or will not be offered again by this session.
+    /// What was offered is in the kernel, or will not be offered again until the node reconnects.
     pub(crate) fn level(&self, took: Option<Duration>) {
         *self.offered.lock() = None;
         if let Some(took) = took {

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::eventually;
 
-/// What a node holds, and what it has heard in this session.
+/// What a node holds, and what it has heard since it connected.
 #[derive(Default)]
 pub(crate) struct Held {
     pub name: String,
