@@ -10,10 +10,10 @@
 
 mod published;
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datapath::{Config, Datapath, EndpointAddress, Leg, LocalEndpoint, Overlay, Published};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -303,9 +303,25 @@ fn deny(peer: Group) -> [Record; 2] {
 
 const WAIT: Duration = Duration::from_secs(3);
 
+/// Listens. Between its fork and its exec, a program that another test starts holds a copy of every open descriptor, also of a
+/// listener that is closed here by now: then the address is in use a moment longer.
+fn bind(net: &Net, address: &str) -> TcpListener {
+    let end = Instant::now() + WAIT;
+    net.run(|| {
+        loop {
+            match TcpListener::bind(address) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                other => return other.unwrap(),
+            }
+        }
+    })
+}
+
 /// Serves one TCP connection with an echo; gives the client's address.
 fn listen(net: &Net, address: &str) -> std::thread::JoinHandle<SocketAddr> {
-    let listener = net.run(|| TcpListener::bind(address).unwrap());
+    let listener = bind(net, address);
     std::thread::spawn(move || {
         let (mut stream, peer) = listener.accept().unwrap();
         let mut buffer = vec![0; 65_536];
