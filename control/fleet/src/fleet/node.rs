@@ -134,7 +134,7 @@ impl Fleet {
             self.closed(older);
         }
         if hello.generation > self.stage.newest() {
-            self.catch_up((hello.generation.0 >> 32) as u32);
+            self.catch_up(&hello);
         }
         self.welcome(session, node, &hello);
         self.compare_endpoints(node, &hello.endpoints);
@@ -151,6 +151,13 @@ impl Fleet {
                 "the agent speaks version {} of the delta protocol and the server version {PROTOCOL}: bring the {older} to the \
                  {newer}'s version",
                 hello.protocol
+            ));
+        }
+        if start_of(hello) > self.stage.start().saturating_add(STARTS_AHEAD) {
+            return Err(format!(
+                "the node {} holds the generation {}, which no server can have made: its journal is damaged; purge the agent's \
+                 state (sealane agent --purge) and start it again",
+                hello.name, hello.generation
             ));
         }
         let document = document::node(&hello.name, &hello.underlay, &self.stamp());
@@ -184,14 +191,17 @@ impl Fleet {
         }
     }
 
-    /// The node holds a generation that this server has not come to: the store is older than the node.
-    fn catch_up(&mut self, started: u32) {
+    /// The node holds a generation that this server has not made: another store made it, or one that is newer than this copy.
+    /// A start of the same number is then another start too.
+    fn catch_up(&mut self, hello: &Hello) {
+        let start = self.numbers.start_after(start_of(hello));
         tracing::warn!(
-            started,
-            here = self.stage.start(),
-            "a node holds a generation of a later start than the store knows of; was the store restored from a copy?"
+            node = hello.name,
+            held = %hello.generation,
+            newest = %self.stage.newest(),
+            "the node holds a generation that was made with another store, or after this copy of the store; generations go on \
+             from there. Was the store lost, or restored from a copy?"
         );
-        let start = self.numbers.start_after(started);
         self.stage.restart_after(start);
     }
 
@@ -412,6 +422,14 @@ impl Fleet {
         }
     }
 }
+
+/// The server's start in which the generation that a node holds was made.
+fn start_of(hello: &Hello) -> u32 {
+    (hello.generation.0 >> 32) as u32
+}
+
+/// How many starts a store can have lost, at most: whoever claims more would use up the count of starts.
+const STARTS_AHEAD: u32 = 1 << 20;
 
 /// How long after its session a node still counts as ready, in milliseconds: an agent that restarts is back by then.
 const GRACE: Millis = 15_000;

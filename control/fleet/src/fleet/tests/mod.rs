@@ -363,19 +363,53 @@ fn a_node_that_says_nothing_is_asked_and_then_given_up() {
     assert!(!status[0].conditions[0].holds, "{status:?}");
 }
 
+fn holding(name: &str, generation: u64) -> FakeNode {
+    FakeNode { name: name.into(), subscriber: Subscriber::new(Generation(generation)), ..FakeNode::default() }
+}
+
 #[test]
 fn a_node_that_has_met_a_later_start_is_sent_what_it_will_take() {
+    for (start, count) in [(1, u64::from(u32::MAX)), (40, 7)] {
+        let mut world = World::new();
+        let session = world.connect(holding("n1", start << 32 | count));
+        world.run();
+        assert_eq!(u64::from(world.fleet.stage.start()), start + 1, "a start of its number is not its start");
+        world.want(session, 1, "web", None);
+        world.run();
+        assert_eq!(world.answer(session, 1), Some(Ok(())));
+    }
+}
+
+#[test]
+fn a_node_that_holds_what_this_server_has_made_counts_no_new_start_however_often_either_starts() {
     let mut world = World::new();
-    let node = FakeNode {
-        name: "n1".into(),
-        subscriber: Subscriber::new(Generation(40 << 32 | 7)),
-        ..FakeNode::default()
-    };
-    let session = world.connect(node);
+    let mut session = world.join("n1");
+    for round in 1..4u64 {
+        world.want(session, round, &format!("c{round}"), None);
+        world.run();
+        world.attach(session, &format!("c{round}"), &[]);
+        world.run();
+        let node = world.leave(session);
+        assert!(node.subscriber.generation() > Generation(round << 32), "something was sent in each start");
+        session = world.connect(node);
+        world.run();
+        assert_eq!(u64::from(world.fleet.stage.start()), round);
+        let node = world.leave(session);
+        world = World::on(world.objects);
+        session = world.connect(node);
+        world.run();
+        assert_eq!(u64::from(world.fleet.stage.start()), round + 1);
+    }
+}
+
+#[test]
+fn a_generation_that_no_server_can_have_made_is_refused_and_uses_up_no_start() {
+    let mut world = World::new();
+    let session = world.connect(holding("n1", u64::MAX));
     world.run();
-    world.want(session, 1, "web", None);
-    world.run();
-    assert_eq!(world.answer(session, 1), Some(Ok(())));
+    let ServerMessage::Rejected(why) = &world.nodes[&session].received[0] else { panic!() };
+    assert!(why.contains("n1") && why.contains("--purge"), "{why}");
+    assert_eq!(world.fleet.stage.start(), 1);
 }
 
 #[test]
