@@ -147,3 +147,13 @@ pub(crate) fn tenant_of(request: &Attach) -> &str {
 pub(crate) fn namespace_of(request: &Attach) -> &str {
     request.namespace.as_deref().unwrap_or("default")
 }
+
+/// `[ADDRESS:]PORT/PROTOCOL`.
+pub(crate) fn published(publish: &record::door::Publish) -> String {
+    match publish.address {
+        Some(address) => {
+            format!("{}/{}", std::net::SocketAddr::new(address, publish.host_port), publish.protocol)
+        }
+        None => format!("{}/{}", publish.host_port, publish.protocol),
+    }
+}

@@ -9,7 +9,7 @@ use record::delta::NodeMessage;
 use record::door::{Attach, Attached, Collect, Detach, Refusal, RefusalCode};
 
 use crate::attachment::{Attachment, Place, Step};
-use crate::error::chain;
+use crate::cause::chain;
 use crate::journal::Entry;
 use crate::node::Node;
 use crate::refusal::refusal;

@@ -13,6 +13,7 @@
 
 mod attach;
 mod attachment;
+mod cause;
 mod config;
 mod crowd;
 mod detach;
@@ -33,6 +34,7 @@ mod question;
 mod reconcile;
 mod refusal;
 mod sample;
+mod scrape;
 mod sync;
 mod task;
 #[cfg(test)]

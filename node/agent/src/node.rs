@@ -9,8 +9,8 @@ use record::door::Door;
 use tokio::sync::watch;
 
 use crate::attachment::Step;
+use crate::cause::chain;
 use crate::config::Config;
-use crate::error::chain;
 use crate::gate::Gates;
 use crate::journal::Journal;
 use crate::kernel::{Kernel, KernelError, SharedKernel};

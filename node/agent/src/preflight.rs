@@ -8,8 +8,8 @@ use std::path::Path;
 use datapath::link::{self, HostPlan, Links};
 use nix::sched::{CloneFlags, unshare};
 
+use crate::cause::chain;
 use crate::config::Config;
-use crate::error::chain;
 
 /// Something that this host lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,7 +45,7 @@ impl Purge {
     fn links(&mut self) {
         match Links::open().and_then(|mut links| links.purge()) {
             Ok(removed) => self.removed.extend(removed),
-            Err(error) => self.failures.push(crate::error::chain(&error)),
+            Err(error) => self.failures.push(crate::cause::chain(&error)),
         }
     }
 
@@ -55,7 +55,7 @@ impl Purge {
         }
         match Datapath::remove(folder) {
             Ok(()) => self.removed.push(folder.display().to_string()),
-            Err(error) => self.failures.push(crate::error::chain(&error)),
+            Err(error) => self.failures.push(crate::cause::chain(&error)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use record::inspect::{Answer, Drops, Question, State};
 
 use crate::attachment::Step;
-use crate::error::chain;
+use crate::cause::chain;
 use crate::kernel::KernelError;
 use crate::node::{Node, blocking};
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use record::Record;
 
 use crate::attachment::{Attachment, Step};
-use crate::error::chain;
+use crate::cause::chain;
 use crate::journal::Entry;
 use crate::kernel::{Found, KernelError};
 use crate::node::{Node, blocking};

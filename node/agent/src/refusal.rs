@@ -3,7 +3,7 @@
 use record::delta;
 use record::door::{Refusal, RefusalCode};
 
-use crate::error::chain;
+use crate::cause::chain;
 use crate::journal::JournalError;
 use crate::kernel::KernelError;
 

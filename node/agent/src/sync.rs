@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::attachment::Step;
-use crate::error::chain;
+use crate::cause::chain;
 use crate::journal::Entry;
 use crate::ledger::Resting;
 use crate::node::{Node, blocking};

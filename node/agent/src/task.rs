@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::cause::chain;
 use crate::door::Socket;
-use crate::error::chain;
 use crate::kernel::Vanished;
 use crate::node::{Node, blocking};
 

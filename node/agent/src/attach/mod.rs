@@ -16,16 +16,15 @@ use std::time::{Duration, Instant};
 use record::delta::{NodeMessage, Want};
 use record::door::{Attach, Attached, Refusal, RefusalCode};
 
-use crate::attachment::{Attachment, Place, Step, namespace_of, tenant_of};
+use crate::attachment::{Attachment, Place, Step, namespace_of, published, tenant_of};
+use crate::cause::chain;
 use crate::config::DoorRules;
-use crate::error::chain;
 use crate::journal::Entry;
 use crate::kernel::KernelError;
 use crate::ledger::{Ask, Facts, Plan};
 use crate::node::{Node, blocking};
 use crate::refusal::{of_server, refusal};
 use crate::want::NoAnswer;
-pub(crate) use request::published;
 
 impl Node {
     /// Carries out a request. Goes on to the end even if the asker is gone: run it as a task of its own.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use record::Prefix;
 use record::door::{Attach, Refusal};
 
-use crate::attachment::{namespace_of, tenant_of};
+use crate::attachment::{namespace_of, published, tenant_of};
 use crate::refusal::invalid;
 
 /// Refuses a request with every problem that its values have.
@@ -134,16 +134,6 @@ fn ports(request: &Attach, problems: &mut Vec<Problem>) {
             let reason = format!("publish {shown} is asked for twice");
             problems.push(Problem { reason, remedy: "publish a port of the node once" });
         }
-    }
-}
-
-/// `[ADDRESS:]PORT/PROTOCOL`.
-pub(crate) fn published(publish: &record::door::Publish) -> String {
-    match publish.address {
-        Some(address) => {
-            format!("{}/{}", std::net::SocketAddr::new(address, publish.host_port), publish.protocol)
-        }
-        None => format!("{}/{}", publish.host_port, publish.protocol),
     }
 }
 

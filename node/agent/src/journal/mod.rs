@@ -166,7 +166,7 @@ fn serve(mut file: File, jobs: &mpsc::Receiver<Job>) {
         }
         let result = file.write(together.iter().flat_map(|job| &job.entries));
         if let Err(error) = &result {
-            tracing::error!(error = %crate::error::chain(error), "the journal was not written");
+            tracing::error!(error = %crate::cause::chain(error), "the journal was not written");
         }
         for job in together {
             // A writer that waits no longer has been told nothing, which is what it will assume.

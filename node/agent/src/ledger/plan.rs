@@ -7,8 +7,7 @@ use record::record::{Network, Subnet};
 use record::{Mac, Prefix, TenantId, Vni};
 
 use super::Ledger;
-use crate::attach::published;
-use crate::attachment::{Attachment, Step, namespace_of, tenant_of};
+use crate::attachment::{Attachment, Step, namespace_of, published, tenant_of};
 use crate::config::DoorRules;
 use crate::pool;
 use crate::refusal::refusal;

@@ -298,7 +298,7 @@ impl Kernel for Fabric {
                     Ok(link::Event::Removed { id, .. }) => Vanished::Link(id.0),
                     Ok(link::Event::Overrun) => Vanished::Some,
                     Err(error) => {
-                        tracing::warn!(error = crate::error::chain(&error), "the watch over links ended");
+                        tracing::warn!(error = crate::cause::chain(&error), "the watch over links ended");
                         return;
                     }
                 };
@@ -326,7 +326,7 @@ fn realise(
         let Err(refused) = attempt(&changed, &removed) else { return told(faults) };
         let named = faults.len();
         for fault in refused {
-            let reason = crate::error::chain(&fault.source);
+            let reason = crate::cause::chain(&fault.source);
             match fault.key {
                 Some(key) => drop(faults.insert(key, reason)),
                 None => whole = Some(reason),
