@@ -31,7 +31,7 @@ pub(crate) fn document(tenant: &str, group: &str, version: &str) -> Result<Value
         return Err(Refusal::no_such_path());
     }
     let schemas: Map<_, _> =
-        kinds.iter().map(|kind| (schema_name(*kind), kind.descriptor().openapi())).collect();
+        kinds.iter().map(|kind| (schema_name(*kind), kind.descriptor().structural())).collect();
     let paths: Map<_, _> = kinds.iter().flat_map(|kind| paths(*kind)).collect();
     Ok(json!({
         "openapi": "3.0.0",

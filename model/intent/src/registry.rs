@@ -1,6 +1,6 @@
 //! The registry of kinds: what each is called, where it lives, and how it is shown.
 
-use crate::schema::{Format, Schema, openapi};
+use crate::schema::{Definitions, Dialect, Format, Schema, openapi};
 use crate::wire;
 
 /// A kind of object.
@@ -181,12 +181,9 @@ impl Descriptor {
         self.scope == Scope::Namespaced
     }
 
-    /// The form of its documents as an OpenAPI v3 structural schema.
-    pub fn openapi(&self) -> serde_json::Value {
-        let mut schema = openapi(self.schema);
-        schema["x-kubernetes-group-version-kind"] =
-            serde_json::json!([{"group": self.group, "version": self.version, "kind": self.kind}]);
-        schema
+    /// The form of its documents as a structural schema (apiextensions.k8s.io/v1): it refers to nothing outside.
+    pub fn structural(&self) -> serde_json::Value {
+        openapi(self.schema, Dialect::Structural, &mut Definitions::new())
     }
 }
 
@@ -360,14 +357,13 @@ mod tests {
 
     #[test]
     fn every_schema_says_its_fields_and_what_is_required() {
-        let schema = Kind::VirtualNetwork.descriptor().openapi();
+        let schema = Kind::VirtualNetwork.descriptor().structural();
         let spec = &schema["properties"]["spec"];
         assert_eq!(spec["required"], serde_json::json!(["subnets"]));
         assert_eq!(spec["properties"]["defaultVerdict"]["default"], "Allow");
         assert_eq!(spec["properties"]["subnets"]["items"]["properties"]["cidr"]["format"], "cidr");
-        assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "VirtualNetwork");
         for kind in Kind::ALL {
-            let schema = kind.descriptor().openapi();
+            let schema = kind.descriptor().structural();
             assert!(!schema["description"].as_str().unwrap().is_empty(), "{kind}");
             assert_eq!(schema["properties"]["metadata"]["properties"]["labels"]["type"], "object", "{kind}");
         }

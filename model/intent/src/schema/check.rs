@@ -33,7 +33,7 @@ impl Checked {
                 Value::Object(object) => self.map(keys, values, object, path),
                 _ => self.mistyped(value, path, "a map", "write it as KEY: VALUE lines, indented"),
             },
-            Shape::List { items, least, most } => match value {
+            Shape::List { items, least, most, .. } => match value {
                 Value::Array(elements) => {
                     self.length(elements, (least, most), path);
                     for (index, item) in elements.iter_mut().enumerate() {

@@ -16,6 +16,8 @@ pub enum Format {
     Label,
     /// A DNS subdomain (RFC 1123): labels joined by dots, at most 253 characters.
     Subdomain,
+    /// One segment of a path, as roles are named: anything but `.` and `..`, without `/` and `%`.
+    PathSegment,
     /// The key of a label or annotation, or a finalizer: `name` or `subdomain/name`.
     QualifiedName,
     /// The value of a label: empty, or at most 63 of `A-Za-z0-9-_.`, alphanumeric at both ends.
@@ -50,11 +52,72 @@ impl Format {
         self.check(text).is_ok()
     }
 
+    /// The syntax in words; empty where any text will do.
+    pub fn words(self) -> String {
+        let words = match self {
+            Self::Free => "",
+            Self::Label => {
+                "a DNS label (RFC 1123): at most 63 of a-z, 0-9 and -, a letter or digit at both ends"
+            }
+            Self::Subdomain => "a DNS subdomain (RFC 1123): labels joined by dots, at most 253 characters",
+            Self::PathSegment => "at most 253 characters, neither . nor .., without / and %",
+            Self::QualifiedName => {
+                "a qualified name: NAME or SUBDOMAIN/NAME, NAME being at most 63 characters"
+            }
+            Self::LabelValue => {
+                "empty, or at most 63 of A-Z, a-z, 0-9, -, _ and ., a letter or digit at both ends"
+            }
+            Self::Range => "ADDRESS/LENGTH (RFC 4632); bits behind the length are cleared",
+            Self::Prefix => "ADDRESS/LENGTH (RFC 4632) with no bit set behind the length",
+            Self::Address => "an IPv4 or IPv6 address",
+            Self::Mac => "an Ethernet address of one interface, such as 02:00:00:00:00:01",
+            Self::PortName => {
+                "a port name (RFC 6335): at most 15 of a-z, 0-9 and single dashes, with a letter"
+            }
+            Self::Time => "a moment (RFC 3339), such as 2026-11-20T15:00:00Z",
+            Self::OneOf(words) => return format!("one of {}", words.join(", ")),
+        };
+        words.to_owned()
+    }
+
+    /// A regular expression (RE2) that every accepted text matches.
+    pub(super) const fn pattern(self) -> Option<&'static str> {
+        match self {
+            Self::Label => Some("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+            Self::Subdomain => Some(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+            Self::PathSegment => Some("^[^/%]+$"),
+            Self::QualifiedName => Some(
+                r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$",
+            ),
+            Self::LabelValue => Some("^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"),
+            Self::Range | Self::Prefix => Some("^[0-9A-Fa-f:.]+/[0-9]{1,3}$"),
+            Self::Address => Some("^[0-9A-Fa-f:.]+$"),
+            Self::Mac => Some("^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$"),
+            Self::PortName => Some("^([0-9]+-)*[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$"),
+            Self::Free | Self::Time | Self::OneOf(_) => None,
+        }
+    }
+
+    /// How long an accepted text can be, in bytes.
+    pub(super) const fn longest(self) -> Option<usize> {
+        match self {
+            Self::Label | Self::LabelValue => Some(LABEL_LIMIT),
+            Self::Subdomain | Self::PathSegment => Some(SUBDOMAIN_LIMIT),
+            Self::QualifiedName => Some(SUBDOMAIN_LIMIT + 1 + LABEL_LIMIT),
+            Self::Range | Self::Prefix => Some("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128".len()),
+            Self::Address => Some("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len()),
+            Self::Mac => Some("02:00:00:00:00:01".len()),
+            Self::PortName => Some(PORT_NAME_LIMIT),
+            Self::Free | Self::Time | Self::OneOf(_) => None,
+        }
+    }
+
     pub(crate) fn check(self, text: &str) -> Result<(), Misfit> {
         match self {
             Self::Free => Ok(()),
             Self::Label => check_label(text),
             Self::Subdomain => check_subdomain(text),
+            Self::PathSegment => check_path_segment(text),
             Self::QualifiedName => check_qualified(text),
             Self::LabelValue => check_label_value(text),
             Self::Range => range(text).map(|_| ()),
@@ -135,6 +198,25 @@ fn dns_misfit(text: &str, what: &str, letters: &str) -> Misfit {
     let fits = !mended.is_empty() && mended.split('.').all(is_label);
     let remedy = if fits { format!("write {mended}") } else { format!("use {letters} alone") };
     invalid(format!("is no DNS {what} (RFC 1123): {letters}, with a letter or digit at both ends"), remedy)
+}
+
+fn check_path_segment(text: &str) -> Result<(), Misfit> {
+    if text.is_empty() {
+        return Err(empty());
+    }
+    if text.len() > SUBDOMAIN_LIMIT {
+        return Err(too_long(SUBDOMAIN_LIMIT));
+    }
+    if matches!(text, "." | "..") || text.contains(['/', '%']) {
+        let mended = text.replace(['/', '%'], ":");
+        let remedy =
+            if mended == text { "choose another name".to_owned() } else { format!("write {mended}") };
+        return Err(invalid(
+            "cannot stand in a path: . and .. are taken, / and % have a meaning there",
+            remedy,
+        ));
+    }
+    Ok(())
 }
 
 fn check_qualified(text: &str) -> Result<(), Misfit> {
@@ -311,6 +393,12 @@ mod tests {
             &["a.b", "a-1.b", &longest],
             &["", ".a", "a.", "a..b", &format!("{longest}a")],
         );
+    }
+
+    #[test]
+    fn names_of_roles_are_path_segments() {
+        let accepted = ["a", "system:node", "Read All", "a.b", "..."];
+        cases(Format::PathSegment, &accepted, &["", ".", "..", "a/b", "50%", &"a".repeat(254)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! networking.k8s.io/v1 `NetworkPolicy`.
 
 use super::meta::{API_VERSION, KIND, METADATA, SELECTOR_FIELDS, STATUS};
-use crate::schema::{Absent, Field, Format, Schema, Shape};
+use crate::schema::{Absent, Field, Format, Schema};
 
 /// networking.k8s.io/v1 `NetworkPolicy`.
 pub const NETWORK_POLICY: Schema = Schema::object(
@@ -85,10 +85,12 @@ const PORT: Schema = Schema::object(
         ),
         Field::optional(
             "port",
-            Schema {
-                about: "The port, or the name that the receiving endpoint has given it; left out: all.",
-                shape: Shape::NumberOrText { least: 1, most: 65_535, format: Format::PortName },
-            },
+            Schema::number_or_text(
+                "The port, or the name that the receiving endpoint has given it; left out: all.",
+                1,
+                65_535,
+                Format::PortName,
+            ),
         ),
         Field::optional(
             "endPort",
