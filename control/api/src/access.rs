@@ -1,24 +1,7 @@
-//! Who asks, and whether they may: the one `authorize` that every request passes.
-
-use std::net::IpAddr;
+//! Whether somebody may do something: the one question that every request passes, and the plain answer of [`Rights`].
 
 use crate::status::{Reason, Refusal, qualified};
-
-/// Who is at the other end of a connection, as the kernel says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// User 0, through the unix socket.
-    Root,
-    /// Another user of this host, through the unix socket.
-    User {
-        /// The user's number.
-        uid: u32,
-    },
-    /// Somebody on this host, through the loopback interface.
-    Loopback,
-    /// Somebody elsewhere.
-    Remote(IpAddr),
-}
+use crate::who::{LOCAL, LOOPBACK, MASTERS, REMOTE, Who};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +26,44 @@ pub enum Verb {
     Connect,
 }
 
+/// What somebody wants to do with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Deed<'a> {
+    /// What.
+    pub verb: Verb,
+    /// In which tenant ([`store::ObjectKey::SYSTEM`]: the provider's level).
+    pub tenant: &'a str,
+    /// With what.
+    pub what: What<'a>,
+}
+
+/// What a deed is done with.
+#[derive(Clone, Copy, Debug)]
+pub enum What<'a> {
+    /// Objects of a resource.
+    Objects {
+        /// The API group.
+        group: &'a str,
+        /// The resource (plural).
+        resource: &'a str,
+        /// The part of the object, such as `status`.
+        subresource: Option<&'a str>,
+        /// The namespace, if in one.
+        namespace: Option<&'a str>,
+        /// The object; `None`: all of them.
+        name: Option<&'a str>,
+    },
+    /// A document that is no object, by its path without the tenant's prefix: `/apis`, `/openapi/v3`.
+    Path(&'a str),
+}
+
+/// Decides who may do what. Every request but those for health and version passes it.
+pub trait Authorizer: Send + Sync + 'static {
+    /// Whether `who` may do it. Errors: 403, best made by [`Deed::forbidden`]. Asked on every request: must be quick and
+    /// never block.
+    fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal>;
+}
+
 /// What a kind of caller may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Access {
@@ -54,15 +75,17 @@ pub struct Access {
     pub connect: bool,
 }
 
-/// The rights of every caller who is not root; root may do everything.
+/// The rights of callers by how they come. `system:masters` may do everything, a node may connect under its own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
     /// Users of this host, through the unix socket.
     pub users: Access,
-    /// The loopback interface.
+    /// The loopback interface, while there is no TLS.
     pub loopback: Access,
-    /// Other hosts.
+    /// Other hosts, while there is no TLS.
     pub remote: Access,
+    /// Whoever has shown a certificate or a token.
+    pub authenticated: Access,
 }
 
 impl Access {
@@ -85,9 +108,35 @@ impl Access {
 }
 
 impl Default for Rights {
-    /// Users read, loopback does everything, other hosts are nodes alone.
+    /// Users read; without TLS, loopback does everything and other hosts are nodes alone; a certificate or token alone
+    /// gives nothing.
     fn default() -> Self {
-        Self { users: Access::READ, loopback: Access::FULL, remote: Access::CONNECT }
+        Self {
+            users: Access::READ,
+            loopback: Access::FULL,
+            remote: Access::CONNECT,
+            authenticated: Access::NONE,
+        }
+    }
+}
+
+impl Authorizer for Rights {
+    fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal> {
+        let groups = [
+            (MASTERS, Access::FULL),
+            (LOCAL, self.users),
+            (LOOPBACK, self.loopback),
+            (REMOTE, self.remote),
+            (crate::who::AUTHENTICATED, self.authenticated),
+        ];
+        let own_stream = matches!(
+            (deed.verb, deed.what, who.node()),
+            (Verb::Connect, What::Objects { resource: "nodes", name: Some(name), .. }, Some(own)) if name == own
+        );
+        if own_stream || groups.iter().any(|(group, access)| who.is_in(group) && access.allows(deed.verb)) {
+            return Ok(());
+        }
+        Err(deed.forbidden(who, None))
     }
 }
 
@@ -113,106 +162,90 @@ impl Verb {
     }
 }
 
-impl Who {
-    /// The name under which messages and the audit know the caller.
-    pub fn name(&self) -> String {
-        match self {
-            Self::Root => "root".to_owned(),
-            Self::User { uid } => format!("uid:{uid}"),
-            Self::Loopback => "loopback".to_owned(),
-            Self::Remote(address) => format!("remote:{address}"),
+impl Deed<'_> {
+    /// 403 that says what was not allowed to whom, and why if that helps.
+    pub fn forbidden(&self, who: &Who, why: Option<&str>) -> Refusal {
+        let (verb, tenant) = (self.verb.word(), self.tenant);
+        let why = why.map_or(String::new(), |why| format!(": {why}"));
+        match self.what {
+            What::Path(path) => Refusal::new(
+                Reason::Forbidden,
+                format!(
+                    "forbidden: User {:?} cannot {verb} path {path:?} of tenant {tenant:?}{why}",
+                    who.user
+                ),
+            ),
+            What::Objects { group, resource, subresource, namespace, name } => {
+                let object = name.map_or(String::new(), |name| format!(" {name:?}"));
+                let part = subresource.map_or(String::new(), |part| format!("/{part}"));
+                let place = namespace
+                    .map_or("at the cluster scope".to_owned(), |name| format!("in the namespace {name:?}"));
+                let message = format!(
+                    "{}{object} is forbidden: User {:?} cannot {verb} resource \"{resource}{part}\" in API group {group:?} \
+                     {place} of tenant {tenant:?}{why}",
+                    qualified(resource, group),
+                    who.user,
+                );
+                Refusal::new(Reason::Forbidden, message).about(resource, group, name.unwrap_or_default())
+            }
         }
     }
-
-    /// The address that the caller came from; `None`: the unix socket.
-    pub fn address(&self) -> Option<String> {
-        match self {
-            Self::Root | Self::User { .. } => None,
-            Self::Loopback => Some("127.0.0.1".to_owned()),
-            Self::Remote(address) => Some(address.to_string()),
-        }
-    }
-}
-
-/// What somebody wants to do with what.
-#[derive(Clone, Copy, Debug)]
-pub struct Deed<'a> {
-    /// What.
-    pub verb: Verb,
-    /// In which tenant ([`store::ObjectKey::SYSTEM`]: the provider's level).
-    pub tenant: &'a str,
-    /// With which resource (plural).
-    pub resource: &'a str,
-    /// Of which API group.
-    pub group: &'a str,
-    /// In which namespace, if in one.
-    pub namespace: Option<&'a str>,
-    /// With which object; `None`: with all of them.
-    pub name: Option<&'a str>,
-}
-
-/// Whether `who` may do it. Errors: 403 that says what was not allowed to whom.
-pub fn authorize(rights: &Rights, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal> {
-    let access = match who {
-        Who::Root => Access::FULL,
-        Who::User { .. } => rights.users,
-        Who::Loopback => rights.loopback,
-        Who::Remote(_) => rights.remote,
-    };
-    if access.allows(deed.verb) {
-        return Ok(());
-    }
-    let object = deed.name.map_or(String::new(), |name| format!(" {name:?}"));
-    let place =
-        deed.namespace.map_or("at the cluster scope".to_owned(), |name| format!("in the namespace {name:?}"));
-    let message = format!(
-        "{}{object} is forbidden: User {:?} cannot {} resource {:?} in API group {:?} {place} of tenant {:?}",
-        qualified(deed.resource, deed.group),
-        who.name(),
-        deed.verb.word(),
-        deed.resource,
-        deed.group,
-        deed.tenant,
-    );
-    Err(Refusal::new(Reason::Forbidden, message).about(
-        deed.resource,
-        deed.group,
-        deed.name.unwrap_or_default(),
-    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::who::{Identity, NODES, Origin};
+
+    const READS: &[Verb] = &[Verb::Get, Verb::List, Verb::Watch];
+    const WRITES: &[Verb] = &[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete, Verb::DeleteCollection];
+
+    fn deed(verb: Verb, name: Option<&str>) -> Deed<'_> {
+        let (group, resource) = ("fabric.sealane.dev", "nodes");
+        Deed {
+            verb,
+            tenant: "system",
+            what: What::Objects { group, resource, subresource: None, namespace: None, name },
+        }
+    }
+
+    fn signed(user: &str, group: &str) -> Who {
+        let identity = Identity { user: user.to_owned(), groups: vec![group.to_owned()] };
+        Who::identified(identity, Origin::Address([192, 0, 2, 1].into()))
+    }
 
     #[test]
     fn each_caller_may_do_what_its_rights_say_and_nothing_else() {
         let rights = Rights::default();
         let callers = [
-            (Who::Root, [true, true, true]),
-            (Who::User { uid: 1000 }, [true, false, false]),
-            (Who::Loopback, [true, true, true]),
-            (Who::Remote([192, 0, 2, 1].into()), [false, false, true]),
-        ];
-        let deeds: [&[Verb]; 3] = [
-            &[Verb::Get, Verb::List, Verb::Watch],
-            &[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete, Verb::DeleteCollection],
-            &[Verb::Connect],
+            (Who::local(0), [true, true, true]),
+            (Who::local(1000), [true, false, false]),
+            (Who::plain([127, 0, 0, 1].into()), [true, true, true]),
+            (Who::plain([192, 0, 2, 1].into()), [false, false, true]),
+            (Who::anonymous(Origin::Address([127, 0, 0, 1].into())), [false, false, false]),
+            (signed("root", "people"), [false, false, false]),
+            (signed("admin", MASTERS), [true, true, true]),
+            (signed("mallory", LOOPBACK), [false, false, false]),
+            (signed("system:node:n1", NODES), [false, false, false]),
         ];
         for (who, expected) in callers {
-            for (verbs, expected) in deeds.iter().zip(expected) {
+            for (verbs, expected) in [READS, WRITES, &[Verb::Connect]].iter().zip(expected) {
                 for verb in *verbs {
-                    let deed = Deed {
-                        verb: *verb,
-                        tenant: "t",
-                        resource: "r",
-                        group: "g",
-                        namespace: None,
-                        name: None,
-                    };
-                    assert_eq!(authorize(&rights, &who, &deed).is_ok(), expected, "{who:?} {verb:?}");
+                    let outcome = rights.authorize(&who, &deed(*verb, None));
+                    assert_eq!(outcome.is_ok(), expected, "{who:?} {verb:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_node_connects_under_its_own_name_alone_and_does_nothing_else() {
+        let (rights, node) = (Rights::default(), signed("system:node:n1", NODES));
+        rights.authorize(&node, &deed(Verb::Connect, Some("n1"))).unwrap();
+        rights.authorize(&node, &deed(Verb::Connect, Some("n2"))).unwrap_err();
+        rights.authorize(&signed("system:node:n1", "people"), &deed(Verb::Connect, Some("n1"))).unwrap_err();
+        for verb in READS.iter().chain(WRITES) {
+            rights.authorize(&node, &deed(*verb, Some("n1"))).unwrap_err();
         }
     }
 }

@@ -4,7 +4,8 @@ use intent::{Kind, Problem};
 use serde_json::Value;
 use store::{Cached, Change, ObjectKey};
 
-use crate::access::{Verb, Who};
+use crate::access::Verb;
+use crate::who::Who;
 
 /// A write that is right by itself.
 #[derive(Clone, Copy, Debug)]

@@ -11,8 +11,9 @@ use axum::http::request::Parts;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::access::{Deed, Verb, Who};
+use crate::access::{Deed, Verb, What};
 use crate::status::Refusal;
+use crate::who::Who;
 
 /// One request, answered.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ pub struct AuditEvent {
     pub group: String,
     /// The version of the group.
     pub version: String,
-    /// The resource (plural).
+    /// The resource (plural); empty where the path is about no objects.
     pub resource: String,
     /// The namespace, if there is one.
     pub namespace: Option<String>,
@@ -58,7 +59,7 @@ pub trait Audit: Send + Sync + 'static {
 impl AuditEvent {
     /// What somebody wants to do, before it is known what comes of it.
     pub(crate) fn of(who: &Who, deed: &Deed<'_>, received: SystemTime) -> Self {
-        Self {
+        let mut event = Self {
             received,
             answered: received,
             who: who.clone(),
@@ -66,15 +67,23 @@ impl AuditEvent {
             uri: String::new(),
             user_agent: None,
             tenant: deed.tenant.to_owned(),
-            group: deed.group.to_owned(),
+            group: String::new(),
             version: String::new(),
-            resource: deed.resource.to_owned(),
-            namespace: deed.namespace.map(str::to_owned),
-            name: deed.name.map(str::to_owned),
+            resource: String::new(),
+            namespace: None,
+            name: None,
             subresource: None,
             code: 0,
             refusal: None,
+        };
+        if let What::Objects { group, resource, subresource, namespace, name } = deed.what {
+            event.group = group.to_owned();
+            event.resource = resource.to_owned();
+            event.subresource = subresource.map(str::to_owned);
+            event.namespace = namespace.map(str::to_owned);
+            event.name = name.map(str::to_owned);
         }
+        event
     }
 
     /// The same, asked by this request.
@@ -97,6 +106,25 @@ impl AuditEvent {
             status["reason"] = json!(reason);
             status["message"] = json!(message);
         }
+        let decision = if self.code == 403 { "forbid" } else { "allow" };
+        json!({
+            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "stage": "ResponseComplete",
+            "auditID": uuid::Uuid::new_v4().to_string(),
+            "requestURI": self.uri, "verb": self.verb.word(),
+            "user": { "username": self.who.user, "groups": self.who.groups },
+            "sourceIPs": self.who.address().into_iter().collect::<Vec<_>>(),
+            "userAgent": self.user_agent,
+            "objectRef": self.object(), "responseStatus": status,
+            "requestReceivedTimestamp": humantime::format_rfc3339_micros(self.received).to_string(),
+            "stageTimestamp": humantime::format_rfc3339_micros(self.answered).to_string(),
+            "annotations": { "authorization.k8s.io/decision": decision, "sealane.dev/tenant": self.tenant },
+        })
+    }
+
+    fn object(&self) -> Option<Value> {
+        if self.resource.is_empty() {
+            return None;
+        }
         let mut object = json!({ "resource": self.resource, "apiVersion": self.version });
         let parts = [
             ("apiGroup", Some(&self.group).filter(|group| !group.is_empty())),
@@ -109,19 +137,7 @@ impl AuditEvent {
                 object[field] = json!(part);
             }
         }
-        let decision = if self.code == 403 { "forbid" } else { "allow" };
-        json!({
-            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "stage": "ResponseComplete",
-            "auditID": uuid::Uuid::new_v4().to_string(),
-            "requestURI": self.uri, "verb": self.verb.word(),
-            "user": { "username": self.who.name() },
-            "sourceIPs": self.who.address().into_iter().collect::<Vec<_>>(),
-            "userAgent": self.user_agent,
-            "objectRef": object, "responseStatus": status,
-            "requestReceivedTimestamp": humantime::format_rfc3339_micros(self.received).to_string(),
-            "stageTimestamp": humantime::format_rfc3339_micros(self.answered).to_string(),
-            "annotations": { "authorization.k8s.io/decision": decision, "sealane.dev/tenant": self.tenant },
-        })
+        Some(object)
     }
 }
 
@@ -197,7 +213,7 @@ mod tests {
         let event = AuditEvent {
             received: SystemTime::UNIX_EPOCH,
             answered: SystemTime::UNIX_EPOCH,
-            who: Who::User { uid: 7 },
+            who: Who::local(7),
             verb: Verb::Create,
             uri: "/api/v1/namespaces".into(),
             user_agent: None,

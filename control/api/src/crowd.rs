@@ -13,8 +13,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::access::Who;
-use crate::listen::peer;
+use crate::identity::Peer;
 
 /// A unix socket that closes the connections of a user who holds [`MOST`] already.
 pub(crate) struct Counted {
@@ -25,7 +24,7 @@ pub(crate) struct Counted {
 /// A connection that counts until it is dropped.
 pub(crate) struct Held {
     stream: UnixStream,
-    who: Who,
+    uid: u32,
     _place: Option<Place>,
 }
 
@@ -45,8 +44,8 @@ impl Counted {
 }
 
 impl Held {
-    pub(crate) fn who(&self) -> &Who {
-        &self.who
+    pub(crate) fn peer(&self) -> Peer {
+        Peer::Unix { uid: self.uid }
     }
 }
 
@@ -57,18 +56,22 @@ impl Listener for Counted {
     async fn accept(&mut self) -> (Held, Self::Addr) {
         loop {
             let (stream, address) = Listener::accept(&mut self.socket).await;
-            let who = peer(&stream);
-            let place = match who {
-                Who::User { uid } => match Crowd::enter(&self.crowd, uid) {
-                    Some(place) => Some(place),
-                    None => {
-                        tracing::debug!(uid, "a user holds too many connections; one more is closed");
-                        continue;
-                    }
-                },
-                Who::Root | Who::Loopback | Who::Remote(_) => None,
+            let uid = match stream.peer_cred() {
+                Ok(credentials) => credentials.uid(),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read who is at the other end of the socket; it is closed");
+                    continue;
+                }
             };
-            return (Held { stream, who, _place: place }, address);
+            let place = if uid == 0 {
+                None
+            } else if let Some(place) = Crowd::enter(&self.crowd, uid) {
+                Some(place)
+            } else {
+                tracing::debug!(uid, "a user holds too many connections; one more is closed");
+                continue;
+            };
+            return (Held { stream, uid, _place: place }, address);
         }
     }
 

@@ -1,10 +1,11 @@
 //! The Kubernetes-shaped REST API, so that `kubectl` and every Kubernetes client drive Sealane.
 //!
-//! Owns: paths, discovery, verbs, forms ([`serve()`], [`Api`]), the one [`authorize`] and the one [`Audit`] sink, and the
-//! [`Admission`] hook by which the server joins in. What documents mean is `intent`'s, where they are kept is `store`'s.
+//! Owns: paths, discovery, verbs, forms ([`serve()`], [`Api`]), who asks ([`Who`]), the one question of rights
+//! ([`Authorizer`]), the one [`Audit`] sink, and the [`Admission`] hook by which the server joins in. What documents mean is
+//! `intent`'s, where they are kept is `store`'s.
 //!
 //! ```text
-//!     listen -> server (target, authorize, query) -> read | watch | write | remove -> store
+//!     listen -> identity -> server (target, authorize, query) -> read | watch | write | remove -> store
 //!                                         |         |
 //!             document, merge -> prepare (intent) -> commit (admission)
 //! ```
@@ -20,6 +21,7 @@ mod commit;
 mod crowd;
 mod discovery;
 mod document;
+mod identity;
 mod jsonpath;
 mod listen;
 mod merge;
@@ -38,12 +40,17 @@ mod status;
 mod target;
 mod view;
 mod watch;
+mod who;
 mod write;
 
-pub use access::{Access, Deed, Rights, Verb, Who, authorize};
+pub use access::{Access, Authorizer, Deed, Rights, Verb, What};
 pub use admission::{Admission, AdmitAll, Objection, Proposal};
 pub use audit::{Audit, AuditEvent, AuditFile, NoAudit};
 pub use listen::{ListenError, Listener};
 pub use serve::serve;
 pub use server::{Api, Settings};
 pub use status::{Reason, Refusal};
+pub use who::{
+    AUTHENTICATED, Authenticate, Identity, LOCAL, LOOPBACK, MASTERS, NODE_PREFIX, NODES, Origin, REMOTE,
+    UNAUTHENTICATED, Who,
+};

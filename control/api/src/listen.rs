@@ -1,17 +1,17 @@
 //! Where requests come in, and who is at the other end.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 
-use crate::access::Who;
 use crate::crowd::Counted;
+use crate::identity::Peer;
 
 /// An open door of the server.
 #[derive(Debug)]
@@ -132,28 +132,15 @@ impl Listener {
     }
 }
 
-impl Connected<IncomingStream<'_, Counted>> for Who {
+impl Connected<IncomingStream<'_, Counted>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Counted>) -> Self {
-        stream.io().who().clone()
+        stream.io().peer()
     }
 }
 
-impl Connected<IncomingStream<'_, TcpListener>> for Who {
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        let address = stream.remote_addr().ip().to_canonical();
-        if address.is_loopback() { Self::Loopback } else { Self::Remote(address) }
-    }
-}
-
-/// Who is at the other end of a unix socket.
-pub(crate) fn peer(stream: &UnixStream) -> Who {
-    match stream.peer_cred().map(|credentials| credentials.uid()) {
-        Ok(0) => Who::Root,
-        Ok(uid) => Who::User { uid },
-        Err(error) => {
-            tracing::warn!(%error, "cannot read who is at the other end of the socket; treated as somebody elsewhere");
-            Who::Remote(IpAddr::from([0, 0, 0, 0]))
-        }
+        Self::Plain { address: stream.remote_addr().ip().to_canonical() }
     }
 }
 

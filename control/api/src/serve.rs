@@ -9,8 +9,8 @@ use axum::Router;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::access::Who;
 use crate::crowd::Counted;
+use crate::identity::Peer;
 use crate::listen::Listener;
 use crate::server::Api;
 
@@ -33,7 +33,7 @@ pub async fn serve(
             // An error is the end of this function, which is a reason to stop too.
             stopped.wait_for(|stopping| *stopping).await.ok();
         };
-        let service = router.clone().into_make_service_with_connect_info::<Who>();
+        let service = router.clone().into_make_service_with_connect_info::<Peer>();
         match listener {
             Listener::Unix { socket, file } => {
                 files.extend(file);

@@ -1,7 +1,7 @@
 //! The API as a whole: what every request passes, in order, and how the server starts and stops.
 //!
 //! ```text
-//!     who (connection) -> target (path) -> authorize -> options (query) -> read, watch, write or delete -> audit
+//!     identity (connection, token) -> target (path) -> authorize -> options (query) -> read, watch, write or delete -> audit
 //! ```
 
 use std::hash::{Hash, Hasher};
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use intent::Kind;
@@ -20,19 +20,23 @@ use tokio::sync::watch::Sender;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
-use crate::access::{Deed, Rights, Verb, Who, authorize};
+use crate::access::{Authorizer, Deed, Verb, What};
 use crate::admission::Admission;
 use crate::audit::{Audit, AuditEvent};
+use crate::identity::identify;
 use crate::query::Options;
 use crate::status::{Reason, Refusal};
 use crate::target::{Discovery, Health, Objects, Target};
 use crate::view::Form;
+use crate::who::{Authenticate, Who};
 use crate::{discovery, document, openapi, parent, read, reap, remove, watch, write};
 
 /// What an operator chooses.
 pub struct Settings {
-    /// What callers may do who are not root.
-    pub rights: Rights,
+    /// Who may do what.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Whose bearer tokens are; `None`: tokens are refused.
+    pub authenticate: Option<Arc<dyn Authenticate>>,
     /// Checks across objects.
     pub admission: Arc<dyn Admission>,
     /// Where the audit goes.
@@ -43,7 +47,8 @@ pub struct Settings {
 pub struct Api {
     pub(crate) store: Arc<Cached>,
     pub(crate) admission: Arc<dyn Admission>,
-    rights: Rights,
+    authorizer: Arc<dyn Authorizer>,
+    authenticate: Option<Arc<dyn Authenticate>>,
     audit: Arc<dyn Audit>,
     stopping: Sender<bool>,
     reaper: JoinHandle<()>,
@@ -77,22 +82,26 @@ impl Api {
     pub async fn start(store: Arc<Cached>, settings: Settings) -> Result<Arc<Self>, StoreError> {
         parent::ensure_default(&store).await?;
         let reaper = tokio::spawn(reap::follow(Arc::clone(&store)));
-        let Settings { rights, admission, audit } = settings;
+        let Settings { authorizer, authenticate, admission, audit } = settings;
         let turns = (0..TURNS).map(|_| Mutex::default()).collect();
-        Ok(Arc::new(Self { store, admission, rights, audit, stopping: Sender::new(false), reaper, turns }))
+        let stopping = Sender::new(false);
+        Ok(Arc::new(Self { store, admission, authorizer, authenticate, audit, stopping, reaper, turns }))
     }
 
     /// The API's routes, as the fallback of `extra`: what `extra` has of its own goes first. Handlers there find
-    /// [`ConnectInfo<Who>`](Who) and ask [`Api::authorize`]. Web pages are answered by neither.
+    /// `Extension<Who>` and ask [`Api::authorize`]. Web pages and who has not shown who they are get an answer from neither.
     pub fn router(self: &Arc<Self>, extra: Router) -> Router {
         let routes = extra.fallback_service(Router::new().fallback(handle).with_state(Arc::clone(self)));
-        routes.layer(axum::middleware::from_fn(refuse_web_pages))
+        let authenticate = self.authenticate.clone();
+        routes
+            .layer(axum::middleware::from_fn_with_state(authenticate, identify))
+            .layer(axum::middleware::from_fn(refuse_web_pages))
     }
 
     /// Whether `who` may do it, for routes beside the API's own. A refusal is noted. Errors: 403.
     pub fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal> {
         let received = SystemTime::now();
-        authorize(&self.rights, who, deed).inspect_err(|refusal| {
+        self.authorizer.authorize(who, deed).inspect_err(|refusal| {
             self.audit.note(&AuditEvent::of(who, deed, received).refused(refusal));
         })
     }
@@ -134,15 +143,17 @@ impl Api {
         let deed = Deed {
             verb,
             tenant: &objects.tenant,
-            resource: known.plural,
-            group: known.group,
-            namespace: objects.namespace.as_deref(),
-            name: objects.name.as_deref(),
+            what: What::Objects {
+                group: known.group,
+                resource: known.plural,
+                subresource: objects.status.then_some("status"),
+                namespace: objects.namespace.as_deref(),
+                name: objects.name.as_deref(),
+            },
         };
         let mut note = AuditEvent::of(&who, &deed, received).by_request(parts);
         note.version = known.version.to_owned();
-        note.subresource = objects.status.then(|| "status".to_owned());
-        let asked = authorize(&self.rights, &who, &deed).and(options).and_then(|options| {
+        let asked = self.authorizer.authorize(&who, &deed).and(options).and_then(|options| {
             let form = Form::negotiate(&parts.headers, options.include_object)?;
             let (objects, headers) = (objects.clone(), parts.headers.clone());
             Ok(Request { who, verb, objects, options, form, headers, body: Bytes::new() })
@@ -190,9 +201,11 @@ impl Api {
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return not_allowed(&parts.method).response();
         }
+        let path = parts.uri.path();
+        let path = path.strip_prefix(&format!("/clusters/{tenant}")).unwrap_or(path);
         let deed =
-            Deed { verb: Verb::Get, tenant, resource: "discovery", group: "", namespace: None, name: None };
-        if let Err(refusal) = authorize(&self.rights, who, &deed) {
+            Deed { verb: Verb::Get, tenant, what: What::Path(if path.is_empty() { "/" } else { path }) };
+        if let Err(refusal) = self.authorizer.authorize(who, &deed) {
             let note = AuditEvent::of(who, &deed, SystemTime::now()).by_request(parts);
             self.audit.note(&note.refused(&refusal));
             return refusal.response();
@@ -274,13 +287,10 @@ struct MadeName(String);
 
 async fn handle(
     State(api): State<Arc<Api>>,
-    who: Option<axum::Extension<ConnectInfo<Who>>>,
+    axum::Extension(who): axum::Extension<Who>,
     request: axum::extract::Request,
 ) -> Response<Body> {
-    match who {
-        Some(axum::Extension(ConnectInfo(who))) => api.answer(who, request).await,
-        None => Refusal::new(Reason::Forbidden, "the connection does not say who asks").response(),
-    }
+    api.answer(who, request).await
 }
 
 /// A page in somebody's browser must not act with the rights of whoever looks at it. Browsers name the page's origin in

@@ -22,6 +22,8 @@ pub struct Refusal {
 pub enum Reason {
     /// 400: the request makes no sense.
     BadRequest,
+    /// 401: who asks has not shown who they are.
+    Unauthorized,
     /// 403: who asks may not, or the object may not be treated so.
     Forbidden,
     /// 404: there is no such object or path.
@@ -74,6 +76,7 @@ impl Reason {
     const fn word(self) -> &'static str {
         match self {
             Self::BadRequest => "BadRequest",
+            Self::Unauthorized => "Unauthorized",
             Self::Forbidden => "Forbidden",
             Self::NotFound => "NotFound",
             Self::MethodNotAllowed => "MethodNotAllowed",
@@ -93,6 +96,7 @@ impl Reason {
     const fn code(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -192,6 +196,9 @@ impl Refusal {
         *response.status_mut() = self.code;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        if self.reason == Reason::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.details.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

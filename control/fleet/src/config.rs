@@ -124,7 +124,8 @@ impl Config {
              # What callers may do who are not root: \"none\", \"connect\" (be a node), \"read\", \"full\".\n#[rights]\n\
              # Users of this host, through the unix socket.\n#users = \"read\"\n\
              # The loopback interface.\n#loopback = \"full\"\n\
-             # Other hosts.\n#remote = \"connect\"\n",
+             # Other hosts.\n#remote = \"connect\"\n\
+             # Whoever has shown a certificate or a token, beyond what its groups give.\n#authenticated = \"none\"\n",
             store = default.store.display().to_string(),
             socket = path(&default.socket).unwrap_or_default(),
             audit = path(&default.audit).unwrap_or_default(),
@@ -196,8 +197,9 @@ impl Reader {
             users: inner.access("users").unwrap_or(default.users),
             loopback: inner.access("loopback").unwrap_or(default.loopback),
             remote: inner.access("remote").unwrap_or(default.remote),
+            authenticated: inner.access("authenticated").unwrap_or(default.authenticated),
         };
-        inner.refuse_rest(&["users", "loopback", "remote"]);
+        inner.refuse_rest(&["users", "loopback", "remote", "authenticated"]);
         self.problems.append(&mut inner.problems);
         Some(rights)
     }

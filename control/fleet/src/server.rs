@@ -77,7 +77,8 @@ pub async fn run(
     bootstrap(&store, &config.default_subnets).await.map_err(failed)?;
     let audit = audit(&config)?;
     let admission = Arc::new(FabricAdmission { default_subnets: config.default_subnets });
-    let settings = api::Settings { rights: config.rights, admission, audit };
+    let authorizer = Arc::new(config.rights);
+    let settings = api::Settings { authorizer, authenticate: None, admission, audit };
     let api = Api::start(Arc::clone(&store), settings).await.map_err(failed)?;
 
     let (listing, watch) = store.subscribe(Scope::all());

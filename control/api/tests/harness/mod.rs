@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api::{Admission, AdmitAll, Api, AuditFile, Listener, Rights, Settings};
+use api::{Admission, AdmitAll, Api, AuditFile, Authenticate, Listener, Rights, Settings};
 use axum::Router;
 use axum::body::Body;
 use http_body_util::BodyExt;
@@ -31,6 +31,7 @@ pub(crate) struct Server {
 pub(crate) struct Choices {
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) rights: Rights,
+    pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     pub(crate) retention: Retention,
     pub(crate) extra: Router,
     /// What is put between the file and the cache.
@@ -42,6 +43,7 @@ impl Default for Choices {
         Self {
             admission: Arc::new(AdmitAll),
             rights: Rights::default(),
+            authenticate: None,
             retention: Retention::default(),
             extra: Router::new(),
             between: |home| Arc::new(home),
@@ -95,7 +97,8 @@ impl Server {
         let store = Arc::new(Cached::start((choices.between)(home)).await.unwrap());
         let audit = folder.path().join("audit.log");
         let settings = Settings {
-            rights: choices.rights,
+            authorizer: Arc::new(choices.rights),
+            authenticate: choices.authenticate,
             admission: choices.admission,
             audit: Arc::new(AuditFile::open(&audit, 1 << 30).unwrap()),
         };

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use api::{Api, Deed, Reason, Refusal, Verb, Who};
+use api::{Api, Deed, Reason, Refusal, Verb, What, Who};
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, Query as Parameters};
+use axum::extract::{Path, Query as Parameters};
 use axum::http::{Response, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -42,11 +42,11 @@ pub(crate) fn routes(state: Arc<State>) -> Router {
 }
 
 type Shared = Extension<Arc<State>>;
-type Caller = ConnectInfo<Who>;
+type Caller = Extension<Who>;
 
 async fn sync(
     Extension(state): Shared,
-    ConnectInfo(who): Caller,
+    Extension(who): Caller,
     request: axum::extract::Request,
 ) -> Response<Body> {
     if let Err(refusal) = allowed(&state, &who, Verb::Connect, SYSTEM_TENANT, "nodes") {
@@ -57,7 +57,7 @@ async fn sync(
 
 async fn status(
     Extension(state): Shared,
-    ConnectInfo(who): Caller,
+    Extension(who): Caller,
     Parameters(query): Parameters<Query>,
 ) -> Response<Body> {
     let checked =
@@ -71,7 +71,7 @@ async fn status(
 
 async fn flows(
     Extension(state): Shared,
-    ConnectInfo(who): Caller,
+    Extension(who): Caller,
     Parameters(query): Parameters<Query>,
 ) -> Response<Body> {
     let area = fitting(known(&query, &["tenant", "network", "node", "address", "limit"]))
@@ -84,7 +84,7 @@ async fn flows(
 
 async fn drops(
     Extension(state): Shared,
-    ConnectInfo(who): Caller,
+    Extension(who): Caller,
     Parameters(query): Parameters<Query>,
 ) -> Response<Body> {
     let area = fitting(known(&query, &["tenant", "node"])).and_then(|()| area(&query));
@@ -100,7 +100,7 @@ async fn explain_default(state: Shared, who: Caller, query: Parameters<Query>) -
 
 async fn explain_tenant(
     Extension(state): Shared,
-    ConnectInfo(who): Caller,
+    Extension(who): Caller,
     Path(tenant): Path<String>,
     Parameters(query): Parameters<Query>,
 ) -> Response<Body> {
@@ -112,7 +112,7 @@ async fn explain_tenant(
     }
 }
 
-async fn figures(Extension(state): Shared, ConnectInfo(who): Caller) -> Response<Body> {
+async fn figures(Extension(state): Shared, Extension(who): Caller) -> Response<Body> {
     if let Err(refusal) = allowed(&state, &who, Verb::Get, SYSTEM_TENANT, "metrics") {
         return refusal.response();
     }
@@ -174,8 +174,15 @@ fn home(area: &Area) -> &str {
 }
 
 fn allowed(state: &State, who: &Who, verb: Verb, tenant: &str, resource: &str) -> Result<(), Refusal> {
-    let deed = Deed { verb, tenant, resource, group: "fabric.sealane.dev", namespace: None, name: None };
-    state.api.authorize(who, &deed)
+    let what = What::Objects {
+        group: "fabric.sealane.dev",
+        resource,
+        subresource: None,
+        namespace: None,
+        // A node that says by its certificate which it is asks for itself.
+        name: who.node(),
+    };
+    state.api.authorize(who, &Deed { verb, tenant, what })
 }
 
 fn fitting<T>(result: Result<T, String>) -> Result<T, Refusal> {

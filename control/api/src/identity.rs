@@ -1,0 +1,103 @@
+//! From a connection and a request's headers to [`Who`].
+//!
+//! Promises: a bearer token is asked about in every request that has one, and a bad one is 401 whatever the connection says;
+//! nobody acts as somebody else by a header; who has shown nothing gets health and version, and 401 for all else.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Response, header};
+use axum::middleware::Next;
+
+use crate::status::{Reason, Refusal};
+use crate::target::Target;
+use crate::who::{Authenticate, Origin, UNAUTHENTICATED, Who};
+
+/// What a connection says of who is at its other end.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    /// A unix socket.
+    Unix { uid: u32 },
+    /// TCP without TLS.
+    Plain { address: IpAddr },
+}
+
+/// Puts [`Who`] into the request's extensions, or refuses it.
+pub(crate) async fn identify(
+    State(authenticate): State<Option<Arc<dyn Authenticate>>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response<Body> {
+    match who(&peer, request.headers(), authenticate.as_deref()).await {
+        Ok(who) if who.is_in(UNAUTHENTICATED) && !is_open(request.uri().path()) => {
+            unauthorized("show a client certificate or a bearer token").response()
+        }
+        Ok(who) => {
+            request.extensions_mut().insert(who);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.response(),
+    }
+}
+
+async fn who(
+    peer: &Peer,
+    headers: &HeaderMap,
+    authenticate: Option<&dyn Authenticate>,
+) -> Result<Who, Refusal> {
+    if let Some(name) = headers.keys().find(|name| name.as_str().starts_with("impersonate-")) {
+        let message = format!(
+            "{name}: this server lets nobody act as somebody else; leave the header out (kubectl: --as)"
+        );
+        return Err(Refusal::new(Reason::Forbidden, message));
+    }
+    let Some(token) = bearer(headers)? else { return Ok(peer.who()) };
+    let owner = match authenticate {
+        Some(authenticate) => authenticate.authenticate(token).await,
+        None => None,
+    };
+    let owner = owner.ok_or_else(|| unauthorized("the bearer token is unknown, expired or withdrawn"))?;
+    Ok(Who::identified(owner, peer.origin()))
+}
+
+/// The bearer token of a request, if it has one (RFC 6750, section 2.1). Errors: 401 for credentials of another kind.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(first) = given.next() else { return Ok(None) };
+    let wrong = || unauthorized("the header Authorization is not understood: write one \"Bearer TOKEN\"");
+    let text = first.to_str().ok().filter(|_| given.next().is_none()).ok_or_else(wrong)?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(wrong)?;
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Some(token))
+}
+
+/// Whether a path is answered to everybody.
+fn is_open(path: &str) -> bool {
+    matches!(Target::parse(path), Some(Target::Health(_) | Target::Version))
+}
+
+fn unauthorized(remedy: &str) -> Refusal {
+    Refusal::new(Reason::Unauthorized, format!("Unauthorized: {remedy}"))
+}
+
+impl Peer {
+    fn who(&self) -> Who {
+        match self {
+            Self::Unix { uid } => Who::local(*uid),
+            Self::Plain { address } => Who::plain(*address),
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Unix { uid } => Origin::Unix { uid: *uid },
+            Self::Plain { address } => Origin::Address(*address),
+        }
+    }
+}
