@@ -47,6 +47,7 @@ pub mod inventory;
 pub mod link;
 pub mod mount;
 pub mod namespace;
+mod option;
 pub mod probe;
 pub mod process;
 mod process_id;
@@ -59,7 +60,8 @@ mod underlay;
 pub mod wait;
 
 pub use error::{Error, Result, report};
-pub use fleet::{Host, Lab, Options};
+pub use fleet::{Host, Lab};
+pub use option::Options;
 pub use process_id::ProcessId;
 pub use teardown::{down, sweep};
 pub use underlay::{Family, Underlay};

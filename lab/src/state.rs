@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
-use crate::fleet::Options;
+use crate::option::Options;
 use crate::process_id::ProcessId;
 use crate::underlay::NETNS;
 

@@ -7,71 +7,21 @@ pub use host::Host;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use crate::container;
 use crate::error::{Context, Error, Result, report};
 use crate::link::Links;
+use crate::option::Options;
 use crate::process;
 use crate::process_id::ProcessId;
 use crate::state::{self, Record};
 use crate::teardown;
-use crate::underlay::{Family, Member, Underlay};
+use crate::underlay::{Member, Underlay};
 use crate::wait::{Late, Look, wait_until};
-
-/// How a lab is made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Options {
-    /// Its name: 1 to 24 of a–z and 0–9, unique on the machine.
-    pub name: String,
-    /// How many hosts. The neighbours of all namespaces of a machine share one table
-    /// (`net.ipv4.neigh.default.gc_thresh3`, 1024 by default): where more than 30 hosts all talk to one another, raise it.
-    pub nodes: u16,
-    /// The underlay's address families.
-    pub family: Family,
-    /// The underlay's MTU in bytes.
-    pub mtu: u32,
-    /// The `sealane` binary for the server and the agents; without it the hosts are bare.
-    pub binary: Option<PathBuf>,
-    /// Whether the server and all agents are started at once. Otherwise the caller starts each.
-    pub start: bool,
-    /// Settings of the server's config that differ from the lab's.
-    pub server: toml::Table,
-    /// Settings of every agent's config that differ from the lab's.
-    pub agent: toml::Table,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            name: "lab".to_owned(),
-            nodes: 3,
-            family: Family::Both,
-            mtu: 1500,
-            binary: None,
-            start: true,
-            server: toml::Table::new(),
-            agent: toml::Table::new(),
-        }
-    }
-}
-
-impl Options {
-    /// A lab of bare hosts.
-    pub fn bare(name: &str, nodes: u16) -> Self {
-        Self { name: name.to_owned(), nodes, ..Self::default() }
-    }
-
-    /// A lab that runs this `sealane`.
-    pub fn running(name: &str, nodes: u16, binary: &Path) -> Self {
-        Self { binary: Some(binary.to_owned()), ..Self::bare(name, nodes) }
-    }
-}
 
 /// A fleet of hosts on this machine. Dropping it removes it wholly, unless it is kept.
 #[derive(Debug)]

@@ -17,7 +17,8 @@ use record::{Mac, Prefix};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
 
 use super::Links;
-use super::address::{InterfaceAddress, Neighbor, Neighbours};
+use super::address::InterfaceAddress;
+use super::binding::{Neighbor, Neighbours};
 use super::device::{Device, creation};
 use super::error::{Error, Fault};
 use super::mark::{self, GATEWAY_MAC, LinkId};

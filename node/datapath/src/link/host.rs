@@ -19,7 +19,8 @@ use rtnetlink::packet_route::link::{
 use nix::errno::Errno;
 
 use super::Links;
-use super::address::{InterfaceAddress, Neighbor};
+use super::address::InterfaceAddress;
+use super::binding::Neighbor;
 use super::device::{Device, creation};
 use super::error::{Error, Fault};
 use super::mark::{self, LEG_FABRIC, LEG_FABRIC_MAC, LEG_HOST, LEG_HOST_MAC, OVERLAY, OVERLAY_MAC};

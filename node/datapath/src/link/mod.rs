@@ -16,6 +16,7 @@
 //! up to some tens for the removal of a link. From an async task call them by `spawn_blocking`.
 
 mod address;
+mod binding;
 mod container;
 mod device;
 mod error;

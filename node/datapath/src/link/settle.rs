@@ -7,7 +7,8 @@ use std::fmt;
 use record::Mac;
 use rtnetlink::packet_route::link::LinkAttribute;
 
-use super::address::{InterfaceAddress, Neighbor, Neighbours};
+use super::address::InterfaceAddress;
+use super::binding::{Neighbor, Neighbours};
 use super::device::Device;
 use super::error::Error;
 use super::mark;
