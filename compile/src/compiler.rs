@@ -28,6 +28,9 @@ pub struct Compiler {
     work: Work,
 }
 
+/// Groups that nobody is in any more and that are kept for now.
+pub type Left = BTreeSet<(TenantId, Group)>;
+
 /// What has been done since the compiler was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
@@ -75,12 +78,33 @@ impl Compiler {
 
     /// Takes a batch of changes in, all at once: what lies between its first and its last is seen by nobody.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Changes {
+        self.settle(changes, |tenant, desk| {
+            tenant.settle(desk);
+            BTreeSet::new()
+        })
+        .0
+    }
+
+    /// The same for nodes that do not hear of it all at once: groups that lose their last member stay, with their rules and
+    /// whatever others, new ones too, say of them, until a [`Change::Bury`] for each of those that are given back.
+    pub fn move_over(&mut self, changes: impl IntoIterator<Item = Change>) -> (Changes, Left) {
+        self.settle(changes, Tenant::settle_keeping)
+    }
+
+    fn settle(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+        settle: impl Fn(&mut Tenant, &mut Desk<'_>) -> BTreeSet<Group>,
+    ) -> (Changes, Left) {
         let mut concerned = std::mem::take(&mut self.waiting);
         for change in changes {
             concerned.extend(self.take_in(change));
         }
+        let mut left = Left::new();
         for id in concerned {
-            self.with_tenant(id, Tenant::settle);
+            self.with_tenant(id, |tenant, desk| {
+                left.extend(settle(tenant, desk).into_iter().map(|group| (id, group)));
+            });
             let tenant = self.tenants.get(&id);
             if tenant.is_some_and(Tenant::waits) {
                 self.waiting.insert(id);
@@ -90,7 +114,7 @@ impl Compiler {
             }
         }
         self.work.records_written = self.ledger.written();
-        self.ledger.finish()
+        (self.ledger.finish(), left)
     }
 
     /// Numbers that have changed since the last call: to be stored before the records are sent.
@@ -198,6 +222,7 @@ impl Compiler {
             Change::Keep(id, universe) => {
                 return self.with_tenant(id, |tenant, desk| tenant.keep(universe, desk));
             }
+            Change::Bury(id, group) => return self.with_tenant(id, |tenant, _| tenant.bury(group)),
             Change::PutEndpoint(endpoint) => return self.put_endpoint(endpoint),
             Change::RemoveEndpoint(id, uid) => return self.remove_endpoint(id, &uid),
         }

@@ -10,7 +10,7 @@ use intent::policy::{NetworkPolicy, Peers, PortMatch, Ports, Rule};
 use record::delta::Report;
 use record::record::{Network, Node, PortName, Route};
 use record::selector::{Namespaces, Selector};
-use record::{Labels, NamedPort, NodeId, Prefix, TenantId, Vni};
+use record::{Group, Labels, NamedPort, NodeId, Prefix, TenantId, Vni};
 
 /// One change of intent or of what is observed.
 ///
@@ -60,6 +60,9 @@ pub enum Change {
     /// What the tenant's groups are cut by besides what its policies use: replaces the last word on it. The stages of a policy
     /// change keep both the old and the new universe with it, so that no step changes meaning and numbering at once.
     Keep(TenantId, Universe),
+    /// A group that [`Compiler::move_over`](crate::Compiler::move_over) has kept is used by nobody any more: said once for each
+    /// time that it was kept.
+    Bury(TenantId, Group),
 }
 
 /// An attachment, as its node reported it.

@@ -43,7 +43,7 @@ mod row;
 mod tenant;
 mod verdict;
 
-pub use compiler::{Compiler, Problem, Work};
+pub use compiler::{Compiler, Left, Problem, Work};
 pub use difference::{Difference, diff};
 pub use explain::{
     End, ExplainError, Explanation, Inquiry, Party, SideTold, rule_in_words, selector_in_words,

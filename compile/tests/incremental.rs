@@ -5,7 +5,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use compile::{Change, Compiler, Numbers};
+use compile::{Change, Compiler, Left, Numbers};
 use proptest::prelude::*;
 use record::record::{Members, Peer};
 use record::{Key, NodeId, Record, RuleSetId, TenantId, Vni};
@@ -58,6 +58,11 @@ fn needs(world: &World, key: &Key, record: &Record) -> BTreeSet<NodeId> {
         ) => of_tenant(*tenant),
     };
     nodes.into_iter().filter(|node| world.nodes.contains_key(node)).collect()
+}
+
+fn groups(compiler: &Compiler) -> BTreeSet<Key> {
+    let keys = compiler.records().map(|record| record.key());
+    keys.filter(|key| matches!(key, Key::Group(..))).collect()
 }
 
 /// Whatever a record refers to is there.
@@ -134,6 +139,37 @@ proptest! {
         let (one_by_one, stored) = from_nothing(&store, shuffled.into_iter().map(|change| vec![change]));
         prop_assert_eq!(&records(&one_by_one), &expected, "one by one, in another order");
         prop_assert_eq!(&stored.0, &store.0, "numbers, one by one");
+    }
+
+    /// Groups that are kept for those who still use them are said to be something by everybody, and leave nothing when buried.
+    #[test]
+    fn groups_that_are_kept_are_whole_and_once_buried_everything_is_as_from_nothing(history in histories()) {
+        let mut world = World::default();
+        let mut store = Store::default();
+        let mut compiler = Compiler::new(Numbers::new(0));
+        let mut left = Left::new();
+        for batch in history {
+            batch.iter().cloned().for_each(|change| world.take_in(change));
+            let before = groups(&compiler);
+            let buried = std::mem::take(&mut left);
+            let graves = buried.iter().map(|(tenant, group)| Change::Bury(*tenant, *group));
+            let (changes, kept) = compiler.move_over(graves.chain(batch));
+            for key in before.difference(&groups(&compiler)) {
+                prop_assert!(buried.iter().any(|(tenant, group)| *key == Key::Group(*tenant, *group)), "{key:?}");
+            }
+            for (tenant, group) in &kept {
+                let key = Key::Group(*tenant, *group);
+                prop_assert!(compiler.record(&key).is_some() && !changes.removals.contains(&key));
+            }
+            left = kept;
+            store.write(compiler.drain_numbers());
+        }
+        compiler.apply(left.into_iter().map(|(tenant, group)| Change::Bury(tenant, group)));
+        compiler.advance(1);
+        store.write(compiler.drain_numbers());
+        let (at_once, stored) = from_nothing(&store, [world.changes()]);
+        prop_assert_eq!(&records(&at_once), &records(&compiler));
+        prop_assert_eq!(&stored.0, &store.0);
     }
 
     #[test]

@@ -85,6 +85,23 @@ impl Groups {
         }
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Keeps the groups that nobody is in any more, each as if it had a member: whoever buries them makes that one leave.
+    pub(super) fn keep_left(&mut self) -> BTreeSet<Group> {
+        let mut kept = BTreeSet::new();
+        for group in std::mem::take(&mut self.left) {
+            if let Some(state) = self.states.get_mut(&group).filter(|state| state.members == 0) {
+                state.members = 1;
+                kept.insert(group);
+            }
+        }
+        kept
+    }
+
     /// Takes out the groups that nobody is in any more.
     pub(super) fn bury(&mut self, desk: &mut Desk<'_>) -> Vec<(Group, GroupState)> {
         let mut buried = Vec::new();

@@ -83,6 +83,12 @@ impl Tenant {
             && self.universe.selectors().next().is_none()
             && self.universe.ports().next().is_none()
             && self.policies.is_empty()
+            && self.groups.is_empty()
+    }
+
+    /// Nobody uses a group any more that was kept when its last member left.
+    pub(crate) fn bury(&mut self, group: Group) {
+        self.groups.leave(group);
     }
 
     pub(crate) fn put_name(&mut self, name: String, desk: &mut Desk<'_>) {

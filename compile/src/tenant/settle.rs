@@ -19,6 +19,24 @@ use crate::number::GroupName;
 impl Tenant {
     /// Brings the records in line with what has been taken in.
     pub(crate) fn settle(&mut self, desk: &mut Desk<'_>) {
+        self.regroup_all(desk);
+        for (group, state) in self.groups.bury(desk) {
+            self.rule_sets.forget(group, &state, desk);
+            self.rule_sets.release(state.ingress);
+            self.rule_sets.release(state.egress);
+        }
+        self.rejudge(desk);
+    }
+
+    /// The same, but the groups that nobody is in any more stay, with what judges them and what others say of them. Says which.
+    pub(crate) fn settle_keeping(&mut self, desk: &mut Desk<'_>) -> BTreeSet<Group> {
+        self.regroup_all(desk);
+        let kept = self.groups.keep_left();
+        self.rejudge(desk);
+        kept
+    }
+
+    fn regroup_all(&mut self, desk: &mut Desk<'_>) {
         if self.waits() && desk.numbers.has_group_left(desk.tenant) {
             self.members.dirty.append(&mut self.members.homeless);
             self.classes.soil_waiting();
@@ -32,12 +50,6 @@ impl Tenant {
         for (prefix, class) in self.classes.redraw() {
             self.reclassify(prefix, class, desk);
         }
-        for (group, state) in self.groups.bury(desk) {
-            self.rule_sets.forget(group, &state, desk);
-            self.rule_sets.release(state.ingress);
-            self.rule_sets.release(state.egress);
-        }
-        self.rejudge(desk);
     }
 
     /// Finds the group of each address of an endpoint.

@@ -85,6 +85,7 @@ impl World {
             }
             Change::RemoveEndpoint(tenant, uid) => _ = self.endpoints.remove(&(tenant, uid)),
             Change::Keep(tenant, universe) => _ = self.kept.insert(tenant, universe),
+            Change::Bury(..) => {}
         }
     }
 
