@@ -137,6 +137,6 @@ pub(crate) fn is_lasting(kind: Kind, name: &str) -> bool {
     match kind.descriptor().scope {
         Place::Tenant => kind == Kind::Namespace && name == DEFAULT,
         Place::Provider => kind == Kind::Tenant && matches!(name, DEFAULT_TENANT | SYSTEM_TENANT),
-        Place::Namespaced => false,
+        Place::Namespaced | Place::Level => false,
     }
 }

@@ -128,7 +128,7 @@ impl Objects {
         };
         let fits = match scope {
             Place::Namespaced => namespace.is_some() || name.is_none(),
-            Place::Tenant | Place::Provider => namespace.is_none(),
+            Place::Tenant | Place::Provider | Place::Level => namespace.is_none(),
         };
         let tenant = if fits { home(tenant, scope)? } else { return None };
         Some(Self { tenant: tenant.to_owned(), kind, namespace, name, status })
@@ -164,6 +164,7 @@ pub(crate) fn kinds_of(tenant: &str) -> impl Iterator<Item = Kind> {
 fn home(tenant: &str, scope: Place) -> Option<&str> {
     match (scope, tenant) {
         (Place::Provider, SYSTEM_TENANT | DEFAULT_TENANT) => Some(SYSTEM_TENANT),
+        (Place::Level, tenant) => Some(tenant),
         (Place::Provider, _) | (_, SYSTEM_TENANT) => None,
         (Place::Tenant | Place::Namespaced, tenant) => Some(tenant),
     }

@@ -2,7 +2,7 @@
 //! What people ask for: the kinds, how they are written, and what they mean.
 //!
 //! Owns: the registry of kinds ([`registry`]), the documents' form ([`schema`], [`wire`]), the way from a document to its
-//! parsed form ([`admit`], [`parse`]), the parsed forms ([`object`], [`policy`]), what an update may change
+//! parsed form ([`admit`], [`parse`]), the parsed forms ([`object`], [`policy`], [`rights`]), what an update may change
 //! ([`check_update`]), files of documents ([`manifest`]) and the answer to bad input ([`problem`]).
 //! Promises: a parsed value is valid and complete (defaults are in it); every problem of a document is told at once; no I/O,
 //! no clock.
@@ -20,6 +20,7 @@ mod parse;
 pub mod policy;
 pub mod problem;
 pub mod registry;
+pub mod rights;
 pub mod schema;
 mod update;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! The registry of kinds: what each is called, where it lives, and how it is shown.
 
+use crate::rights::RIGHTS_GROUP;
 use crate::schema::{Definitions, Dialect, Format, Schema, openapi};
 use crate::wire;
 
@@ -18,6 +19,14 @@ pub enum Kind {
     Endpoint,
     /// `networking.k8s.io/v1`.
     NetworkPolicy,
+    /// `rbac.authorization.k8s.io/v1`.
+    Role,
+    /// `rbac.authorization.k8s.io/v1`.
+    ClusterRole,
+    /// `rbac.authorization.k8s.io/v1`.
+    RoleBinding,
+    /// `rbac.authorization.k8s.io/v1`.
+    ClusterRoleBinding,
 }
 
 /// Where objects of a kind live.
@@ -27,6 +36,8 @@ pub enum Scope {
     Provider,
     /// In a tenant, in no namespace.
     Tenant,
+    /// In a tenant or at the provider's level, in no namespace.
+    Level,
     /// In a namespace of a tenant.
     Namespaced,
 }
@@ -99,13 +110,17 @@ impl Cells {
 
 impl Kind {
     /// All of them, those that others live in first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Tenant,
         Self::Node,
         Self::Namespace,
         Self::VirtualNetwork,
         Self::Endpoint,
         Self::NetworkPolicy,
+        Self::Role,
+        Self::ClusterRole,
+        Self::RoleBinding,
+        Self::ClusterRoleBinding,
     ];
 
     /// What is known of it.
@@ -117,6 +132,10 @@ impl Kind {
             Self::VirtualNetwork => &VIRTUAL_NETWORK,
             Self::Endpoint => &ENDPOINT,
             Self::NetworkPolicy => &NETWORK_POLICY,
+            Self::Role => &ROLE,
+            Self::ClusterRole => &CLUSTER_ROLE,
+            Self::RoleBinding => &ROLE_BINDING,
+            Self::ClusterRoleBinding => &CLUSTER_ROLE_BINDING,
         }
     }
 
@@ -318,6 +337,75 @@ const NETWORK_POLICY: Descriptor = Descriptor {
         ),
     ],
 };
+
+const ROLE: Descriptor = Descriptor {
+    group: RIGHTS_GROUP,
+    version: "v1",
+    kind: "Role",
+    plural: "roles",
+    singular: "role",
+    short: &[],
+    categories: &[],
+    scope: Scope::Namespaced,
+    writable: true,
+    name: Format::PathSegment,
+    schema: &wire::ROLE,
+    columns: &[CREATED_AT],
+};
+
+const CLUSTER_ROLE: Descriptor = Descriptor {
+    group: RIGHTS_GROUP,
+    version: "v1",
+    kind: "ClusterRole",
+    plural: "clusterroles",
+    singular: "clusterrole",
+    short: &[],
+    categories: &[],
+    scope: Scope::Level,
+    writable: true,
+    name: Format::PathSegment,
+    schema: &wire::CLUSTER_ROLE,
+    columns: &[CREATED_AT],
+};
+
+const ROLE_BINDING: Descriptor = Descriptor {
+    group: RIGHTS_GROUP,
+    version: "v1",
+    kind: "RoleBinding",
+    plural: "rolebindings",
+    singular: "rolebinding",
+    short: &[],
+    categories: &[],
+    scope: Scope::Namespaced,
+    writable: true,
+    name: Format::PathSegment,
+    schema: &wire::ROLE_BINDING,
+    columns: BINDING_COLUMNS,
+};
+
+const CLUSTER_ROLE_BINDING: Descriptor = Descriptor {
+    group: RIGHTS_GROUP,
+    version: "v1",
+    kind: "ClusterRoleBinding",
+    plural: "clusterrolebindings",
+    singular: "clusterrolebinding",
+    short: &[],
+    categories: &[],
+    scope: Scope::Level,
+    writable: true,
+    name: Format::PathSegment,
+    schema: &wire::CLUSTER_ROLE_BINDING,
+    columns: BINDING_COLUMNS,
+};
+
+const CREATED_AT: Column = text("Created At", ".metadata.creationTimestamp", "When it was made");
+
+const BINDING_COLUMNS: &[Column] = &[
+    text("Role", ".roleRef", "The role whose rights it gives"),
+    wide("Users", ".subjects[?(@.kind==\"User\")].name", "The users who get them"),
+    wide("Groups", ".subjects[?(@.kind==\"Group\")].name", "The groups that get them"),
+    wide("ServiceAccounts", ".subjects[?(@.kind==\"ServiceAccount\")].name", "The programs that get them"),
+];
 
 const fn text(name: &'static str, path: &'static str, about: &'static str) -> Column {
     Column { name, cells: Cells::Text, path, about, priority: 0 }

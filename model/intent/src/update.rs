@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::object::VirtualNetwork;
 use crate::parse::Parsed;
 use crate::problem::{Fault, Problem};
+use crate::rights::Binding;
 
 /// Checks an update of one object from `old` to `new`.
 ///
@@ -14,6 +15,8 @@ use crate::problem::{Fault, Problem};
 pub fn check_update(old: &Parsed, new: &Parsed) -> Result<(), Vec<Problem>> {
     let problems = match (old, new) {
         (Parsed::VirtualNetwork(old), Parsed::VirtualNetwork(new)) => network(old, new),
+        (Parsed::RoleBinding(old), Parsed::RoleBinding(new))
+        | (Parsed::ClusterRoleBinding(old), Parsed::ClusterRoleBinding(new)) => binding(old, new),
         _ => Vec::new(),
     };
     if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -47,6 +50,17 @@ fn network(old: &VirtualNetwork, new: &VirtualNetwork) -> Vec<Problem> {
         problems.extend(lost(subnet, new));
     }
     problems
+}
+
+/// Who may hand out a role is judged when the binding is made: another role is another binding.
+fn binding(old: &Binding, new: &Binding) -> Vec<Problem> {
+    if old.role == new.role {
+        return Vec::new();
+    }
+    let role = json!({"kind": new.role.kind(), "name": new.role.name()});
+    let reason = format!("cannot be changed from the {}", old.role);
+    let remedy = "delete the binding and make it anew";
+    vec![Problem::new("roleRef", &role, Fault::Invalid, reason, remedy)]
 }
 
 /// What becomes of a subnet that endpoints may have addresses of.
@@ -95,6 +109,19 @@ mod tests {
             "defaultVerdict": "Deny", "world": "Deny", "mtu": 1400});
         assert_eq!(paths(&old, &old), Vec::<String>::new());
         assert_eq!(paths(&old, &new), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_binding_changes_its_subjects_and_never_its_role() {
+        let binding = |role: &str, user: &str| {
+            let document = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+                "metadata": {"name": "a"}, "roleRef": {"kind": "ClusterRole", "name": role},
+                "subjects": [{"kind": "User", "name": user}]});
+            parse(Kind::ClusterRoleBinding, &document).unwrap()
+        };
+        assert_eq!(check_update(&binding("view", "a"), &binding("view", "b")), Ok(()));
+        let problems = check_update(&binding("view", "a"), &binding("edit", "a")).unwrap_err();
+        assert_eq!(problems[0].path, "roleRef");
     }
 
     #[test]

@@ -126,6 +126,14 @@ impl Fleet {
                 self.policies.insert(name, Some(policy));
             }
             (Parsed::Endpoint(endpoint), Some(_)) => self.load_endpoint(key, value, endpoint),
+            // Who may do what changes nothing on the nodes.
+            (
+                Parsed::Role(_)
+                | Parsed::ClusterRole(_)
+                | Parsed::RoleBinding(_)
+                | Parsed::ClusterRoleBinding(_),
+                _,
+            ) => {}
             (_, None) => tracing::warn!(%key, "the object's tenant does not exist; it counts for nothing"),
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn check(kind: Kind, document: Cursor<'_>, findings: &mut Findings) {
             let remedy = "add the namespace that it belongs to, such as namespace: default";
             findings.missing(&namespace, "is missing", remedy);
         }
-        (Scope::Provider | Scope::Tenant, true) => {
+        (Scope::Provider | Scope::Tenant | Scope::Level, true) => {
             let reason = format!("is given, but a {kind} is in no namespace");
             findings.problem(&namespace, Fault::Forbidden, reason, "leave it out");
         }

@@ -11,6 +11,7 @@ mod fabric;
 mod metadata;
 mod network;
 mod policy;
+mod rights;
 mod selector;
 
 use serde_json::Value;
@@ -20,6 +21,7 @@ use crate::object::{Endpoint, Namespace, Node, Tenant, VirtualNetwork};
 use crate::policy::NetworkPolicy;
 use crate::problem::{Fault, Problem, Problems};
 use crate::registry::Kind;
+use crate::rights::{Binding, Role};
 use crate::schema::check;
 use cursor::Cursor;
 
@@ -49,6 +51,14 @@ pub enum Parsed {
     Endpoint(Endpoint),
     /// A policy.
     NetworkPolicy(NetworkPolicy),
+    /// A role of a namespace.
+    Role(Role),
+    /// A role of a tenant.
+    ClusterRole(Role),
+    /// Who has a role in a namespace.
+    RoleBinding(Binding),
+    /// Who has a role in a tenant.
+    ClusterRoleBinding(Binding),
 }
 
 /// What becomes of fields that a kind does not have (the API's `fieldValidation`). In any case they are not kept.
@@ -73,6 +83,10 @@ impl Parsed {
             Self::VirtualNetwork(_) => Kind::VirtualNetwork,
             Self::Endpoint(_) => Kind::Endpoint,
             Self::NetworkPolicy(_) => Kind::NetworkPolicy,
+            Self::Role(_) => Kind::Role,
+            Self::ClusterRole(_) => Kind::ClusterRole,
+            Self::RoleBinding(_) => Kind::RoleBinding,
+            Self::ClusterRoleBinding(_) => Kind::ClusterRoleBinding,
         }
     }
 }
@@ -174,7 +188,8 @@ fn complete(kind: Kind, document: &mut Value) {
         Kind::Namespace => fabric::complete_namespace(document),
         Kind::VirtualNetwork => network::complete(document),
         Kind::NetworkPolicy => policy::complete(document),
-        Kind::Tenant | Kind::Node | Kind::Endpoint => {}
+        Kind::RoleBinding | Kind::ClusterRoleBinding => rights::complete_binding(document),
+        Kind::Tenant | Kind::Node | Kind::Endpoint | Kind::Role | Kind::ClusterRole => {}
     }
 }
 
@@ -188,6 +203,12 @@ fn read(kind: Kind, document: Cursor<'_>, findings: &mut Findings) -> Option<Par
         Kind::VirtualNetwork => network::network(&document, findings).map(Parsed::VirtualNetwork),
         Kind::Endpoint => fabric::endpoint(&document, findings).map(Parsed::Endpoint),
         Kind::NetworkPolicy => policy::policy(&document, findings).map(Parsed::NetworkPolicy),
+        Kind::Role => rights::role(kind, &document, findings).map(Parsed::Role),
+        Kind::ClusterRole => rights::role(kind, &document, findings).map(Parsed::ClusterRole),
+        Kind::RoleBinding => rights::binding(kind, &document, findings).map(Parsed::RoleBinding),
+        Kind::ClusterRoleBinding => {
+            rights::binding(kind, &document, findings).map(Parsed::ClusterRoleBinding)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod network;
 mod policy;
 mod recipes;
+mod rights;
 mod robust;
 
 use serde_json::{Value, json};
