@@ -31,8 +31,64 @@ pub(crate) fn document(tenant: &str, wanted: &Discovery) -> Result<Value, Refusa
             Ok(described)
         }
         Discovery::Resources { group, version } => resources(tenant, group, version),
-        Discovery::OpenApiIndex | Discovery::OpenApi { .. } => Err(Refusal::no_such_path()),
+        Discovery::OpenApi2 | Discovery::OpenApiIndex | Discovery::OpenApi { .. } => {
+            Err(Refusal::no_such_path())
+        }
     }
+}
+
+/// A release of aggregated discovery (apidiscovery.k8s.io).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    V2,
+    V2Beta1,
+}
+
+impl Release {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V2Beta1 => "v2beta1",
+        }
+    }
+}
+
+/// `/api` or `/apis` with all resources of all groups below it, so that a client need not ask for each.
+pub(crate) fn aggregated(tenant: &str, wanted: &Discovery, release: Release) -> Value {
+    let groups: BTreeMap<_, _> = match wanted {
+        Discovery::CoreVersions => {
+            let core = core(tenant);
+            if core.is_empty() { BTreeMap::new() } else { BTreeMap::from([("", core)]) }
+        }
+        _ => versions(tenant),
+    };
+    let items = groups.into_iter().map(|(group, versions)| {
+        let versions = versions.into_iter().map(|version| {
+            let resources: Vec<_> =
+                kinds(tenant, group, version).into_iter().map(aggregated_resource).collect();
+            json!({ "version": version, "freshness": "Current", "resources": resources })
+        });
+        json!({ "metadata": { "name": group }, "versions": versions.collect::<Vec<_>>() })
+    });
+    json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{}", release.word()),
+        "metadata": {}, "items": items.collect::<Vec<_>>(),
+    })
+}
+
+fn aggregated_resource(kind: Kind) -> Value {
+    let known = kind.descriptor();
+    let response = json!({ "group": known.group, "version": known.version, "kind": known.kind });
+    let mut resource = json!({
+        "resource": known.plural,
+        "responseKind": response,
+        "scope": if known.namespaced() { "Namespaced" } else { "Cluster" },
+        "singularResource": known.singular,
+        "verbs": verbs(kind),
+        "subresources": [{ "subresource": "status", "responseKind": response, "verbs": status_verbs(kind) }],
+    });
+    name_for_people(&mut resource, kind);
+    resource
 }
 
 /// `/version`: the Kubernetes release whose API conventions are followed, and this release beside it.
@@ -82,7 +138,9 @@ fn paths(tenant: &str) -> Value {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+    );
     json!({ "paths": paths })
 }
 
@@ -98,31 +156,43 @@ fn resources(tenant: &str, group: &str, version: &str) -> Result<Value, Refusal>
 
 fn resource(kind: Kind) -> Value {
     let known = kind.descriptor();
-    let verbs: &[&str] = if known.writable {
-        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-    } else if is_deletable(kind) {
-        &["delete", "get", "list", "watch"]
-    } else {
-        &["get", "list", "watch"]
-    };
     let mut resource = json!({
         "name": known.plural, "singularName": known.singular, "namespaced": known.namespaced(), "kind": known.kind,
-        "verbs": verbs,
+        "verbs": verbs(kind),
     });
+    name_for_people(&mut resource, kind);
+    resource
+}
+
+fn status_of(kind: Kind) -> Value {
+    let known = kind.descriptor();
+    json!({
+        "name": format!("{}/status", known.plural), "singularName": "", "namespaced": known.namespaced(),
+        "kind": known.kind, "verbs": status_verbs(kind),
+    })
+}
+
+/// The short names and the categories.
+fn name_for_people(resource: &mut Value, kind: Kind) {
+    let known = kind.descriptor();
     if !known.short.is_empty() {
         resource["shortNames"] = json!(known.short);
     }
     if !known.categories.is_empty() {
         resource["categories"] = json!(known.categories);
     }
-    resource
 }
 
-fn status_of(kind: Kind) -> Value {
-    let known = kind.descriptor();
-    let verbs: &[&str] = if known.writable { &["get", "patch", "update"] } else { &["get"] };
-    json!({
-        "name": format!("{}/status", known.plural), "singularName": "", "namespaced": known.namespaced(),
-        "kind": known.kind, "verbs": verbs,
-    })
+fn verbs(kind: Kind) -> &'static [&'static str] {
+    if kind.descriptor().writable {
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    } else if is_deletable(kind) {
+        &["delete", "get", "list", "watch"]
+    } else {
+        &["get", "list", "watch"]
+    }
+}
+
+fn status_verbs(kind: Kind) -> &'static [&'static str] {
+    if kind.descriptor().writable { &["get", "patch", "update"] } else { &["get"] }
 }

@@ -25,6 +25,7 @@ mod identity;
 mod jsonpath;
 mod listen;
 mod merge;
+mod offer;
 mod openapi;
 mod parent;
 mod prepare;

@@ -29,7 +29,7 @@ use crate::status::{Reason, Refusal};
 use crate::target::{Discovery, Health, Objects, Target};
 use crate::view::Form;
 use crate::who::{Authenticate, Who};
-use crate::{discovery, document, openapi, parent, read, reap, remove, watch, write};
+use crate::{discovery, document, offer, parent, read, reap, remove, watch, write};
 
 /// What an operator chooses.
 pub struct Settings {
@@ -210,12 +210,7 @@ impl Api {
             self.audit.note(&note.refused(&refusal));
             return refusal.response();
         }
-        let found = match document {
-            Discovery::OpenApiIndex => Ok(openapi::index(tenant)),
-            Discovery::OpenApi { group, version } => openapi::document(tenant, group, version),
-            other => discovery::document(tenant, other),
-        };
-        found.map_or_else(|refusal| refusal.response(), |document| json_response(StatusCode::OK, &document))
+        offer::answer(tenant, document, parts)
     }
 
     /// Alive is whoever answers; ready is who holds a store that is followed.

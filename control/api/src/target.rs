@@ -38,6 +38,8 @@ pub(crate) enum Discovery {
     Group(String),
     /// `/api/v1`, `/apis/GROUP/VERSION`
     Resources { group: String, version: String },
+    /// `/openapi/v2`
+    OpenApi2,
     /// `/openapi/v3`
     OpenApiIndex,
     /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`
@@ -91,6 +93,7 @@ impl Target {
             ["apis", group, version] => {
                 discovery(Discovery::Resources { group: (*group).to_owned(), version: (*version).to_owned() })
             }
+            ["openapi", "v2"] => discovery(Discovery::OpenApi2),
             ["openapi", "v3"] => discovery(Discovery::OpenApiIndex),
             ["openapi", "v3", "api", version] => {
                 discovery(Discovery::OpenApi { group: String::new(), version: (*version).to_owned() })
