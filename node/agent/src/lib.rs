@@ -14,6 +14,7 @@
 mod attach;
 mod attachment;
 mod cause;
+mod claim;
 mod config;
 mod crowd;
 mod detach;
@@ -26,6 +27,7 @@ mod kernel;
 mod ledger;
 mod metrics;
 mod node;
+mod orphan;
 mod outbox;
 mod pool;
 mod preflight;
@@ -51,6 +53,7 @@ pub use config::{Config, ConfigError, DoorRules, Log, Problem, Underlay};
 pub use error::{Error, Lack};
 pub use purge::purge;
 
+use claim::Claim;
 use held::Held;
 use journal::Journal;
 use kernel::SharedKernel;
@@ -64,24 +67,30 @@ use task::Tasks;
 /// Errors: [`Error::Unfit`] before anything is changed; what keeps the doors from being opened.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
     let settings = config.clone();
-    let (kernel, journal, contents) = node::blocking(move || prepare(&settings)).await?;
+    let (claim, kernel, journal, contents) = node::blocking(move || prepare(&settings)).await?;
     let agent = Agent::start(config, kernel, journal, contents).await?;
     shutdown.await;
     tracing::info!("stopping; containers stay on their networks");
     agent.stop().await;
+    drop(claim);
     Ok(())
 }
 
-/// Looks whether the host is fit, then opens journal and kernel.
-fn prepare(config: &Config) -> Result<(SharedKernel, Journal, journal::Contents), Error> {
+/// Looks whether the host is fit, claims it, then opens journal and kernel.
+fn prepare(config: &Config) -> Result<(Claim, SharedKernel, Journal, journal::Contents), Error> {
     let lacks = preflight::lacks(config);
     if !lacks.is_empty() {
         return Err(Error::Unfit { lacks });
     }
+    let mut claim = Claim::take(config).map_err(Error::of_claim)?;
     let (journal, contents) = Journal::open(&config.journal()).map_err(Error::of_journal)?;
-    let is_fresh = contents.records.is_empty() && contents.generation == record::Generation::default();
-    let kernel = Fabric::open(config, contents.node, is_fresh).map_err(Error::of_kernel)?;
-    Ok((Arc::new(kernel), journal, contents))
+    if contents.is_fresh() {
+        orphan::refuse(&config.journal())?;
+        datapath::Datapath::remove(&config.pin_dir).map_err(Error::of_pins)?;
+    }
+    claim.claim_pins().map_err(Error::of_claim)?;
+    let kernel = Fabric::open(config, contents.node).map_err(Error::of_kernel)?;
+    Ok((claim, Arc::new(kernel), journal, contents))
 }
 
 /// An agent that runs.

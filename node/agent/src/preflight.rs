@@ -51,12 +51,10 @@ pub(crate) fn lacks(config: &Config) -> Vec<Lack> {
 
 fn facts(config: &Config) -> Facts {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let status = read("/proc/self/status");
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     Facts {
         release: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
-        capabilities: effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0),
+        capabilities: capabilities(),
         pins: pins(&config.pin_dir),
     }
 }
@@ -86,18 +84,6 @@ fn judge(facts: &Facts) -> Vec<Lack> {
             "boot a kernel that is built with it; distributions' kernels are".to_owned(),
         );
     }
-    let missing: Vec<&str> = CAPABILITIES
-        .iter()
-        .filter(|(bit, _)| facts.capabilities & (1 << bit) == 0)
-        .map(|(_, name)| *name)
-        .collect();
-    if !missing.is_empty() {
-        lack(
-            format!("this process lacks {}", missing.join(", ")),
-            "the rights to change links, load programs and enter containers' namespaces",
-            "run the agent as root, or give it these capabilities".to_owned(),
-        );
-    }
     let (folder, is_bpf) = &facts.pins;
     if !is_bpf {
         lack(
@@ -106,7 +92,30 @@ fn judge(facts: &Facts) -> Vec<Lack> {
             "run `mount -t bpf bpf /sys/fs/bpf`, or set pin_dir to a folder on one".to_owned(),
         );
     }
+    lacks.extend(missing(facts.capabilities));
     lacks
+}
+
+/// What this process may not do of what an agent must.
+pub(crate) fn incapable() -> Vec<Lack> {
+    missing(capabilities()).into_iter().collect()
+}
+
+fn missing(effective: u64) -> Option<Lack> {
+    let missing: Vec<&str> =
+        CAPABILITIES.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect();
+    (!missing.is_empty()).then(|| Lack {
+        found: format!("this process lacks {}", missing.join(", ")),
+        needed: "the rights to change links, load programs and enter containers' namespaces",
+        remedy: "run it as root, or give it these capabilities".to_owned(),
+    })
+}
+
+/// The effective capabilities of this process, a bit each; none if they cannot be read.
+fn capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Tries the links that a host needs where they disturb nobody.
@@ -166,7 +175,7 @@ mod tests {
         };
         let lacks: Vec<String> = judge(&unfit).iter().map(ToString::to_string).collect();
         assert_eq!(lacks.len(), 4, "{lacks:#?}");
-        for (lack, part) in lacks.iter().zip(["5.15.0", "btf", "CAP_NET_ADMIN, CAP_BPF", "/var"]) {
+        for (lack, part) in lacks.iter().zip(["5.15.0", "btf", "/var", "CAP_NET_ADMIN, CAP_BPF"]) {
             assert!(lack.contains(part), "{part} in {lack}");
         }
     }

@@ -6,15 +6,22 @@ use std::path::Path;
 use datapath::Datapath;
 use datapath::link::Links;
 
+use crate::claim::Claim;
 use crate::config::Config;
 use crate::error::Error;
 use crate::journal::{Journal, JournalError};
+use crate::preflight;
 
 /// Removes everything that an agent with these settings has made on this host, its containers' links with it, and names what
 /// was removed; nothing, if nothing was there. Blocks.
 ///
-/// Errors: [`Error::Journal`] while the agent runs; [`Error::Purge`] with what could not be removed (the rest is).
+/// Errors: [`Error::Unfit`] without the capabilities of an agent; [`Error::Claim`] or [`Error::Journal`] while one runs; [`Error::Purge`] with what could not be removed (the rest is).
 pub fn purge(config: &Config) -> Result<Vec<String>, Error> {
+    let lacks = preflight::incapable();
+    if !lacks.is_empty() {
+        return Err(Error::Unfit { lacks });
+    }
+    let _claim = Claim::take(config).map_err(Error::of_claim)?;
     let journal = config.journal();
     if journal.exists() {
         // A journal that this program cannot read is to go as well; one that is in use is a running agent's.

@@ -1,12 +1,13 @@
 //! The journal's file: its tables, its schema, its encoding.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use record::record::{decode, encode};
 use record::{Generation, Key, NodeId, Record};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 
 use super::{Contents, Entry, JournalError};
 use crate::attachment::Attachment;
@@ -98,6 +99,12 @@ impl File {
         if self.database.is_none() {
             let opened = Database::create(&self.path).map_err(|error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => JournalError::InUse { path: self.path.clone() },
+                redb::DatabaseError::Storage(StorageError::Corrupted(_)) => self.damaged("the file"),
+                redb::DatabaseError::Storage(StorageError::Io(source))
+                    if source.kind() == ErrorKind::InvalidData =>
+                {
+                    self.damaged("the file")
+                }
                 other => storage("open", &self.path, other.into()),
             })?;
             self.database = Some(opened);

@@ -47,6 +47,13 @@ pub(crate) struct Contents {
     pub(crate) next_number: u32,
 }
 
+impl Contents {
+    /// Whether nothing was ever written: what an agent has made on this host is then nobody's.
+    pub(crate) fn is_fresh(&self) -> bool {
+        *self == Self { next_number: 1, ..Self::default() }
+    }
+}
+
 /// One thing to write.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Entry {
@@ -86,8 +93,8 @@ pub(crate) enum JournalError {
     Newer { path: PathBuf, found: u64, known: u64 },
     /// An entry cannot be read.
     #[error(
-        "read {entry} of journal {}: it is damaged; move the file away and start the agent again: containers are then taken \
-         off the fabric, and records come from the server",
+        "read {entry} of journal {}: it is damaged; put a copy of it back, or run `sealane agent --purge`: it takes the containers \
+         off the fabric, and each is then to be attached or started anew",
         path.display()
     )]
     Damaged { path: PathBuf, entry: String },

@@ -42,9 +42,8 @@ struct Opened {
 }
 
 impl Fabric {
-    /// Prepares the host's own links and loads the datapath. With a journal that knows nothing, what an earlier agent pinned is
-    /// nobody's, and goes first.
-    pub(crate) fn open(config: &Config, node: Option<NodeId>, is_fresh: bool) -> Result<Self, KernelError> {
+    /// Prepares the host's own links and loads the datapath.
+    pub(crate) fn open(config: &Config, node: Option<NodeId>) -> Result<Self, KernelError> {
         let mut links = Links::open().map_err(failed("open the host's links"))?;
         let uplink = links
             .uplink(config.underlay.addresses.first().copied())
@@ -56,9 +55,6 @@ impl Fabric {
         let underlay = link::Underlay { mtu: uplink.mtu, ipv6: addresses.iter().any(IpAddr::is_ipv6) };
         let plan = HostPlan { port: config.underlay.vxlan_port, ..HostPlan::on(underlay) };
         let host = links.prepare_host(&plan).map_err(failed("prepare the host's own links"))?;
-        if is_fresh {
-            Datapath::remove(&config.pin_dir).map_err(failed("remove what an earlier agent pinned"))?;
-        }
         let mut settings = datapath::Config::new(&config.pin_dir, node.unwrap_or_default());
         settings.underlay.clone_from(&addresses);
         settings.overlay = Some(datapath::Overlay { link: host.overlay, mtu: host.container_mtu });
