@@ -21,8 +21,8 @@ enum Form {
     Plain,
     /// All groups with all their resources (apidiscovery.k8s.io).
     Aggregated(Release),
-    /// gnostic's protobuf of OpenAPI 2.0, under the name that was asked for.
-    Binary(&'static str),
+    /// gnostic's protobuf of OpenAPI 2.0.
+    Binary,
 }
 
 /// Answers a request for a document.
@@ -55,7 +55,7 @@ pub(crate) fn answer(tenant: &str, wanted: &Discovery, parts: &Parts) -> Respons
 
 fn content(tenant: &str, wanted: &Discovery, form: Form, path: &str) -> Result<Vec<u8>, Refusal> {
     let document = match (wanted, form) {
-        (Discovery::OpenApi2, Form::Binary(_)) => return Ok(openapi::v2_binary(tenant)),
+        (Discovery::OpenApi2, Form::Binary) => return Ok(openapi::v2_binary(tenant)),
         (Discovery::OpenApi2, _) => openapi::v2(tenant),
         (Discovery::OpenApiIndex, _) => index(tenant, path),
         (Discovery::OpenApi { group, version }, _) => openapi::v3(tenant, group, version)?,
@@ -93,9 +93,7 @@ impl Form {
         let parameters: Vec<_> = parts.collect();
         let says = |parameter: &str| parameters.contains(&parameter);
         match (wanted, media) {
-            (Discovery::OpenApi2, media) if BINARY.contains(&media) => {
-                BINARY.into_iter().find(|known| *known == media).map(Self::Binary)
-            }
+            (Discovery::OpenApi2, media) if media == BINARY || media == BINARY_OF_OLD => Some(Self::Binary),
             (Discovery::CoreVersions | Discovery::Groups, JSON) if says("as=APIGroupDiscoveryList") => {
                 let own = says("g=apidiscovery.k8s.io");
                 let release = [Release::V2, Release::V2Beta1].into_iter();
@@ -118,15 +116,14 @@ impl Form {
             Self::Aggregated(Release::V2Beta1) => {
                 "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
             }
-            Self::Binary(name) => name,
+            Self::Binary => BINARY,
         }
     }
 }
 
 const JSON: &str = "application/json";
 
-/// What clients have called the protobuf form of OpenAPI 2.0: since 1.23, and before.
-const BINARY: [&str; 2] = [
-    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
-    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
-];
+/// The protobuf form of OpenAPI 2.0, and what clients called it before 1.23. That has an @, which no media type may have: it
+/// is understood and never said.
+const BINARY: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const BINARY_OF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";

@@ -72,8 +72,9 @@ impl Checked {
             if !object.contains_key(field.name) {
                 match field.absent {
                     Absent::Stays => continue,
-                    Absent::Refused => {
-                        let remedy = format!("add it: {}", field.schema.about);
+                    Absent::Refused | Absent::Served => {
+                        let about = field.schema.about.split_inclusive(". ").next().unwrap_or_default();
+                        let remedy = format!("add it: {}", about.trim_end());
                         self.problems.push(Problem::missing(below(path, field.name), "is missing", remedy));
                         continue;
                     }

@@ -130,6 +130,8 @@ pub enum Absent {
     Stays,
     /// The document is wrong.
     Refused,
+    /// The document is wrong, but a client may leave it to the server, which fills it in before the document is read.
+    Served,
     /// This text is put there.
     Text(&'static str),
     /// An empty object is put there.
@@ -236,6 +238,11 @@ impl Field {
     /// A field that must be written.
     pub const fn required(name: &'static str, schema: Schema) -> Self {
         Self { name, schema, absent: Absent::Refused }
+    }
+
+    /// A field that must be there once the server has filled in what clients may leave to it.
+    pub const fn served(name: &'static str, schema: Schema) -> Self {
+        Self { name, schema, absent: Absent::Served }
     }
 
     /// A field that is put there when it is not written.

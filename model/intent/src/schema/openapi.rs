@@ -94,7 +94,7 @@ impl Writer<'_> {
         for field in fields {
             let mut property = self.described(&field.schema, facts(field));
             match field.absent {
-                Absent::Stays => {}
+                Absent::Stays | Absent::Served => {}
                 Absent::Refused => required.push(field.name),
                 Absent::Text(text) => property["default"] = text.into(),
                 Absent::EmptyObject => property["default"] = json!({}),
@@ -141,19 +141,24 @@ impl Writer<'_> {
         list
     }
 
-    fn number_or_text(&self, (least, most): (i64, i64), format: Format) -> Value {
-        if self.dialect == Dialect::V2 {
-            return json!({"type": "string", "format": "int-or-string"});
-        }
-        let mut either = json!({
-            "x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "minimum": least, "maximum": most,
-        });
-        if self.dialect == Dialect::V3 {
-            either["format"] = "int-or-string".into();
-        }
-        limit(&mut either, format);
-        either
+    fn number_or_text(&mut self, (least, most): (i64, i64), format: Format) -> Value {
+        let own = match self.dialect {
+            Dialect::V2 => json!({"type": "string", "format": "int-or-string"}),
+            Dialect::V3 => {
+                json!({"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"})
+            }
+            Dialect::Structural => {
+                let mut either = json!({
+                    "x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}],
+                    "minimum": least, "maximum": most,
+                });
+                limit(&mut either, format);
+                return either;
+            }
+        };
+        let definition = self.definitions.entry(INT_OR_STRING.to_owned()).or_insert(own);
+        definition["description"] = "A whole number, or a text.".into();
+        self.reference(INT_OR_STRING)
     }
 
     fn text(&self, format: Format) -> Value {
@@ -190,3 +195,6 @@ fn limit(text: &mut Value, format: Format) {
         text["pattern"] = pattern.into();
     }
 }
+
+/// What OpenAPI calls a number or a text.
+const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";

@@ -21,7 +21,7 @@ pub fn facts(field: &Field) -> Vec<String> {
     let mut facts = of_values(&field.schema);
     match field.absent {
         Absent::Text(text) => facts.push(format!("Default: {text}.")),
-        Absent::EmptyObject | Absent::Stays | Absent::Refused => {}
+        Absent::EmptyObject | Absent::Stays | Absent::Refused | Absent::Served => {}
     }
     facts
 }

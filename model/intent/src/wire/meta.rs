@@ -29,7 +29,7 @@ const OBJECT_META: Part = Part {
 };
 
 const METADATA_FIELDS: &[Field] = &[
-    Field::required(
+    Field::served(
         "name",
         Schema::text(
             "The object's name; the kind says its syntax and where it is unique. It never changes.",

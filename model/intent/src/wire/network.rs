@@ -61,7 +61,7 @@ const SPEC: Schema = Schema::object("What is asked for.", &[
     },
     Rule {
         expression: "has(self.vni) == has(oldSelf.vni) && (!has(self.vni) || self.vni == oldSelf.vni)",
-        message: "vni never changes",
+        message: "the vni never changes",
     },
     Rule {
         expression: "oldSelf.subnets.all(was, self.subnets.exists(s, s.cidr == was.cidr && \
