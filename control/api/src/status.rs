@@ -231,6 +231,7 @@ impl From<StoreError> for Refusal {
             | StoreError::Older { .. }
             | StoreError::Regressed { .. }
             | StoreError::Repaired { .. }
+            | StoreError::Corrupt { .. }
             | StoreError::Damaged { .. }
             | StoreError::Failed { .. }
             | StoreError::Thread { .. }

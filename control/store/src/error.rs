@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use crate::{Expect, ObjectKey};
 
+/// What to do about a damaged file.
+const REMEDY: &str = "restore a copy of the file, or move it away to begin anew, which loses every tenant, network and policy and \
+                      what the nodes were given";
+
 /// Why a store did not do what was asked. Shared by every writer of a group commit, hence `Clone`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -91,8 +95,17 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is damaged as a whole: empty, cut short, or with pages that are not what was written.
+    #[error("open {}: the file is damaged; {REMEDY}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Arc<redb::Error>,
+    },
     /// What the file holds is no object or event of this schema.
-    #[error("read {} in {}", what, path.display())]
+    #[error("read {} in {}: it is damaged; {REMEDY}", what, path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -105,7 +118,7 @@ pub enum StoreError {
     /// The disk or the file failed.
     #[error("{operation} {}", path.display())]
     Failed {
-        /// What was attempted: `open`, `check`, `read`, `commit`, `compact`.
+        /// What was attempted: `open`, `read`, `commit`, `compact`.
         operation: &'static str,
         /// The file.
         path: PathBuf,

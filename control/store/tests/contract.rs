@@ -266,7 +266,7 @@ async fn what_is_no_store_is_refused_and_left_alone() {
     let text = "these are a stranger's notes\n".repeat(400);
     std::fs::write(&path, &text).unwrap();
     let error = FileStore::open(&path, Retention::default()).unwrap_err();
-    assert!(matches!(error, StoreError::Failed { operation: "open", .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
 

@@ -3,6 +3,7 @@
 //! A thread owns the open file and does everything with it in turn: it takes all writes that are waiting, carries each out or
 //! refuses it, makes them durable by one commit and then answers. Watches are served from memory.
 
+mod birth;
 mod table;
 mod writer;
 
@@ -19,6 +20,7 @@ use crate::log::Log;
 use crate::{
     Listing, Object, ObjectKey, Retention, Scope, Span, Store, StoreError, Transaction, Watch, Written,
 };
+use table::Fault;
 use writer::{Job, Writer};
 
 pub use table::SCHEMA;
@@ -34,16 +36,23 @@ pub struct FileStore {
 }
 
 /// Opens the database; called again after each failure.
-type Opener = Box<dyn FnMut() -> Result<Database, redb::DatabaseError> + Send>;
+type Opener = Box<dyn FnMut() -> Result<Database, Fault> + Send>;
 
 impl FileStore {
     /// Opens the file, or makes it, readable to its owner alone. Blocks while the history is read.
     ///
-    /// Errors: [`StoreError::Locked`], [`StoreError::Newer`], [`StoreError::Older`], [`StoreError::Failed`],
-    /// [`StoreError::Damaged`], [`StoreError::Thread`].
+    /// Errors: [`StoreError::Locked`], [`StoreError::Newer`], [`StoreError::Older`], [`StoreError::Repaired`],
+    /// [`StoreError::Corrupt`], [`StoreError::Damaged`], [`StoreError::Failed`], [`StoreError::Thread`].
     pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
         let file = path.to_owned();
-        Self::open_with(path, retention, Box::new(move || create(&file)))
+        let mut opened = false;
+        // A file that is gone after the first time was taken away: to make a new one would hide that.
+        let opener = move || {
+            let database = if opened { birth::open(&file) } else { birth::open_or_make(&file) };
+            opened |= database.is_ok();
+            database
+        };
+        Self::open_with(path, retention, Box::new(opener))
     }
 
     fn open_with(path: &Path, retention: Retention, opener: Opener) -> Result<Self, StoreError> {
@@ -104,29 +113,6 @@ impl Drop for FileStore {
         }
     }
 }
-
-/// Opens the file; makes it with mode 0600 if it is missing, and makes its name durable before anything is acknowledged.
-fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let failed = |cause| redb::DatabaseError::Storage(redb::StorageError::Io(cause));
-    let missing = !path.exists();
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path);
-    let database = Database::builder().set_cache_size(CACHE).create_file(file.map_err(failed)?)?;
-    if missing {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    }
-    Ok(database)
-}
-
-/// Bytes of redb's own page cache: small, as reads are served by [`crate::Cached`].
-const CACHE: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests;

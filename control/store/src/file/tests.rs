@@ -73,9 +73,8 @@ fn failing(path: &Path) -> (FileStore, Arc<Switch>) {
     let opener: Opener = Box::new(move || {
         let opened =
             std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&file);
-        let file = opened.map_err(|cause| redb::DatabaseError::Storage(redb::StorageError::Io(cause)))?;
-        Database::builder()
-            .create_with_backend(Failing { file: FileBackend::new(file)?, switch: Arc::clone(&backend) })
+        let backend = Failing { file: FileBackend::new(opened?)?, switch: Arc::clone(&backend) };
+        Ok(Database::builder().create_with_backend(backend)?)
     });
     (FileStore::open_with(path, Retention::default(), opener).unwrap(), switch)
 }

@@ -1,14 +1,15 @@
 //! The thread that owns the file: group commit, bounded history, and opening anew after a failure.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use redb::Database;
 use tokio::sync::oneshot;
 
-use super::Opener;
 use super::table::{self, Fault, History, Tables};
+use super::{Opener, birth};
 use crate::log::Log;
 use crate::object::Objects;
 use crate::{
@@ -196,10 +197,16 @@ impl Writer {
     ) -> Result<T, StoreError> {
         self.ensure_open()?;
         let database = self.database.as_ref().expect("opened above");
-        work(database).map_err(|fault| {
+        contained(|| work(database)).map_err(|fault| {
             let error = self.name(operation, fault);
             tracing::error!(%error, "the store failed; it is opened anew for the next request");
-            self.database = None;
+            // A handle that was left in the middle of something may panic again while it closes.
+            let database = self.database.take();
+            contained(move || {
+                drop(database);
+                Ok(())
+            })
+            .ok();
             error
         })
     }
@@ -215,18 +222,19 @@ impl Writer {
 
     /// Opens the file and reads its history.
     fn load(&mut self) -> Result<(Database, Span, History), StoreError> {
-        let mut database = (self.opener)().map_err(|cause| match cause {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: self.path.clone() },
-            other => self.name("open", Fault::from(other)),
-        })?;
-        // Reading a damaged page can end the process, so every page is checked before any is read.
-        match database.check_integrity() {
-            Ok(true) => {}
-            Ok(false) => return Err(StoreError::Repaired { path: self.path.clone() }),
-            Err(cause) => return Err(self.name("check", Fault::from(cause))),
-        }
-        table::prepare(&database).map_err(|fault| self.name("open", fault))?;
-        let (span, events) = table::read_history(&database).map_err(|fault| self.name("open", fault))?;
+        let path = &self.path;
+        let opener = &mut self.opener;
+        let loaded = contained(|| {
+            let mut database = opener()?;
+            // Reading a damaged page can end the process, so every page is checked before any is read.
+            if !database.check_integrity()? {
+                return Ok(Err(StoreError::Repaired { path: path.clone() }));
+            }
+            table::prepare(&database)?;
+            let (span, events) = table::read_history(&database)?;
+            Ok(Ok((database, span, events)))
+        });
+        let (database, span, events) = loaded.map_err(|fault| self.name("open", fault))??;
         let acknowledged = self.log.span().revision;
         if span.revision < acknowledged {
             return Err(StoreError::Regressed {
@@ -254,9 +262,22 @@ impl Writer {
             Fault::Newer(found) => StoreError::Newer { path, found, known: table::SCHEMA },
             Fault::Older(found) => StoreError::Older { path, found, oldest: table::oldest() },
             Fault::Damaged(what, cause) => StoreError::Damaged { path, what, source: Arc::new(cause) },
+            Fault::Failed(redb::Error::DatabaseAlreadyOpen) => StoreError::Locked { path },
+            Fault::Failed(cause) if birth::is_damage(&cause) => {
+                StoreError::Corrupt { path, source: Arc::new(cause) }
+            }
             Fault::Failed(cause) => StoreError::Failed { operation, path, source: Arc::new(cause) },
         }
     }
+}
+
+/// Does something with redb, which panics on some kinds of damage. Whatever was touched is thrown away afterwards.
+fn contained<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for no reason given");
+        Err(redb::Error::Corrupted(format!("reading it failed an assertion: {text}")).into())
+    })
 }
 
 impl Group {
