@@ -3,7 +3,7 @@
 use checks::{packages, rooms, root, tracked};
 
 /// Crates without I/O, clock, environment or randomness.
-const PURE: [&str; 3] = ["record", "intent", "compile"];
+const PURE: [&str; 4] = ["record", "intent", "compile", "rights"];
 
 /// Packages that bring a runtime, sockets, clocks or randomness with them.
 const IMPURE_PACKAGES: [&str; 10] =
