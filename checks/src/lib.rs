@@ -2,6 +2,8 @@
 //!
 //! Promises: the rules are read from where people read them (the table in `ARCHITECTURE.md`), not from a second copy.
 
+pub mod module;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
