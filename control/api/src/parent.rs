@@ -6,7 +6,7 @@ use intent::Kind;
 use intent::object::{DEFAULT, DEFAULT_TENANT, NAMESPACE_NAME_LABEL, SYSTEM_TENANT};
 use intent::registry::Scope as Place;
 use serde_json::{Value, json};
-use store::{Action, Cached, Change, Expect, Object, ObjectKey, Scope, Store, StoreError, Transaction};
+use store::{Action, Cached, Change, Expect, ObjectKey, Scope, Store, StoreError, Transaction};
 
 use crate::status::{Reason, Refusal};
 
@@ -38,7 +38,7 @@ impl Parent {
         namespace.into_iter().chain(listed.then(|| Self::tenant(key.tenant())))
     }
 
-    fn is_tenant(&self) -> bool {
+    pub(crate) fn is_tenant(&self) -> bool {
         self.key.tenant() == SYSTEM_TENANT
     }
 
@@ -83,17 +83,6 @@ pub(crate) fn is_ending(document: &Value) -> bool {
 /// Whether somebody must agree before the object goes.
 pub(crate) fn is_held(document: &Value) -> bool {
     document["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
-}
-
-/// The document of an object whose deletion is asked for now, but which stays until its finalizers or content are gone.
-pub(crate) fn marked(object: &Object) -> Value {
-    let mut document = (*object.value).clone();
-    document["metadata"]["deletionTimestamp"] = json!(now());
-    document["metadata"]["deletionGracePeriodSeconds"] = json!(0);
-    if Parent::itself(&object.key).is_some_and(|parent| !parent.is_tenant()) {
-        document["status"]["phase"] = json!("Terminating");
-    }
-    document
 }
 
 /// This moment as documents write it (RFC 3339, whole seconds).

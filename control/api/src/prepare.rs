@@ -6,10 +6,10 @@ use intent::{Kind, Problem, UnknownFields};
 use serde_json::{Map, Value, json};
 use store::{Object, ObjectKey};
 
-use crate::parent;
 use crate::query::Validation;
 use crate::server::Request;
 use crate::status::Refusal;
+use crate::{owner, parent};
 
 /// A document that intent has admitted, with the warnings for the client.
 pub(crate) struct Ready {
@@ -128,15 +128,19 @@ fn admit(
             )
         })
         .collect();
-    let admitted = intent::admit(request.objects.kind, document, unknown);
-    let refused = matches!(validation, Validation::Strict) && !repeated.is_empty();
-    let admitted = match (admitted, refused) {
-        (Ok(admitted), false) => admitted,
-        (Ok(_), true) => return Err(invalid(request, &key, &repeated)),
-        (Err(problems), false) => return Err(invalid(request, &key, &problems)),
-        (Err(problems), true) => return Err(invalid(request, &key, &[repeated, problems].concat())),
+    let mut wrong = owner::problems(&document);
+    if matches!(validation, Validation::Strict) {
+        wrong.splice(..0, repeated.iter().cloned());
+    }
+    let admitted = match intent::admit(request.objects.kind, document, unknown) {
+        Ok(admitted) if wrong.is_empty() => admitted,
+        outcome => {
+            wrong.extend(outcome.err().into_iter().flatten());
+            return Err(invalid(request, &key, &wrong));
+        }
     };
     let mut warnings: Vec<_> = admitted.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(owner::warnings(&key, &admitted.document));
     if matches!(validation, Validation::Warn) {
         warnings.extend(repeated.iter().map(ToString::to_string));
     }

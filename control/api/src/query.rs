@@ -24,6 +24,10 @@ pub(crate) struct Options {
     pub(crate) labels: LabelSelector,
     pub(crate) fields: FieldSelector,
     pub(crate) dry_run: bool,
+    /// `propagationPolicy` of a deletion, as it was given.
+    pub(crate) propagation: Option<String>,
+    /// `orphanDependents` of a deletion: the same in the old form.
+    pub(crate) orphan: Option<bool>,
     pub(crate) validation: Validation,
     pub(crate) include_object: IncludeObject,
 }
@@ -83,6 +87,8 @@ impl Options {
                 "labelSelector" => options.labels = LabelSelector::parse(value)?,
                 "fieldSelector" => options.fields = FieldSelector::parse(value)?,
                 "dryRun" => options.dry_run = dry_run(value)?,
+                "propagationPolicy" if !value.is_empty() => options.propagation = Some(value.clone()),
+                "orphanDependents" => options.orphan = Some(flag(name, value)?),
                 "fieldValidation" => options.validation = validation(value)?,
                 "includeObject" => options.include_object = include_object(value)?,
                 _ => {}

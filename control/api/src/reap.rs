@@ -10,7 +10,8 @@ use std::time::Duration;
 use intent::Kind;
 use store::{Action, Cached, Change, Event, Expect, Object, Scope, Store, StoreError, Transaction};
 
-use crate::parent::{Parent, is_ending, is_held, marked};
+use crate::ending::{Propagation, ending, release};
+use crate::parent::{Parent, is_ending, is_held};
 
 /// Follows the store until it is closed.
 pub(crate) async fn follow(store: Arc<Cached>) {
@@ -68,7 +69,7 @@ async fn empty(store: &Cached, parent: &Parent) -> Result<(), StoreError> {
 }
 
 /// The kind of an object; `None`: it is no object of the API but the server's own record, which is the server's to end.
-fn kind_of(object: &Object) -> Option<Kind> {
+pub(crate) fn kind_of(object: &Object) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.descriptor().resource() == object.key.resource())
 }
 
@@ -78,10 +79,14 @@ fn removal(object: &Object, kind: Kind) -> Option<Change> {
     if !kind.descriptor().writable {
         return None;
     }
-    let action = match (is_held(&object.value), is_ending(&object.value)) {
-        (true, true) => return None,
-        (true, false) => Action::Put(marked(object).into()),
-        (false, _) => Action::Delete,
+    let mut rest = (*object.value).clone();
+    for own in [Propagation::Foreground, Propagation::Orphan] {
+        release(&mut rest, own);
+    }
+    let action = match is_held(&rest) {
+        true => ending(&object.key, &object.value, Some(Propagation::Background))?,
+        // A namespace too, in a tenant that goes: its content is the tenant's.
+        false => Action::Delete,
     };
     Some(Change { key: (*object.key).clone(), expect: Expect::Revision(object.revision), action })
 }

@@ -1,14 +1,18 @@
 //! Delete: one object, or all that are selected.
 //!
-//! An object with finalizers, a namespace and a tenant are marked and stay until their finalizers and content are gone.
+//! An object with finalizers, a namespace and a tenant are marked and stay until their finalizers and content are gone. What
+//! becomes of an object's dependents is the client's choice, `propagationPolicy`; `collect` carries it out.
 
 use axum::http::StatusCode;
+use intent::Problem;
+use intent::problem::Fault;
 use serde_json::{Value, json};
 use store::{Action, Change, Expect, Object};
 
 use crate::commit::{Outcome, commit};
 use crate::document;
-use crate::parent::{self, Parent, is_ending, is_held};
+use crate::ending::{Propagation, ending};
+use crate::parent;
 use crate::read::selects;
 use crate::server::{Answer, Api, Request};
 use crate::status::{Reason, Refusal};
@@ -19,22 +23,51 @@ use crate::view::present;
 struct Conditions {
     uid: Option<String>,
     revision: Option<String>,
+    propagation: Option<Propagation>,
     dry_run: bool,
 }
 
-/// Deletes an object. Errors: 400, 403, 404, 409, 413, 415, 503.
+/// Deletes an object. Errors: 400, 403, 404, 409, 413, 415, 422, 503.
 pub(crate) async fn delete(api: &Api, request: &Request, name: &str) -> Result<Answer, Refusal> {
     let conditions = Conditions::read(request)?;
     let mut request = request.clone();
     request.options.dry_run |= conditions.dry_run;
+    delete_on(api, &request, name, &conditions).await
+}
+
+/// Deletes every object that is selected, one by one. Errors: those of [`delete`]; those before stay deleted.
+pub(crate) async fn delete_all(api: &Api, request: &Request) -> Result<Answer, Refusal> {
+    let conditions = Conditions::read(request)?;
+    let listing = api.store.objects(&request.objects.scope());
+    let selected: Vec<_> =
+        listing.objects.into_iter().filter(|object| selects(&request.options, object)).collect();
+    let mut one = request.clone();
+    one.options.dry_run |= conditions.dry_run;
+    for object in &selected {
+        one.objects.namespace = object.key.namespace().map(str::to_owned);
+        match delete_on(api, &one, object.key.name(), &conditions).await {
+            Err(refusal) if refusal.reason() != Reason::NotFound => return Err(refusal),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let meta = crate::view::ListMeta { revision: api.store.revision(), ..Default::default() };
+    Ok(Answer::ok(request.form.many(request.objects.kind, selected.iter().map(present).collect(), &meta)))
+}
+
+async fn delete_on(
+    api: &Api,
+    request: &Request,
+    name: &str,
+    conditions: &Conditions,
+) -> Result<Answer, Refusal> {
     let key = request.key(name);
     let _turn = api.turn(&key).await;
     let mut attempt = 0;
     loop {
         let current = api.store.find(&key).ok_or_else(|| request.not_found(name))?;
-        conditions.check(&request, &current)?;
-        match delete_once(api, &request, &current).await? {
-            Outcome::Written(shown) => return Ok(answer(&request, &current, shown)),
+        conditions.check(request, &current)?;
+        match delete_once(api, request, &current, conditions.propagation).await? {
+            Outcome::Written(shown) => return Ok(answer(request, &current, shown)),
             Outcome::Taken | Outcome::Again(_) if attempt < ATTEMPTS => attempt += 1,
             Outcome::Again(error) => return Err(error.into()),
             Outcome::Taken => {
@@ -44,44 +77,26 @@ pub(crate) async fn delete(api: &Api, request: &Request, name: &str) -> Result<A
     }
 }
 
-/// Deletes every object that is selected, one by one. Errors: those of [`delete`]; those before stay deleted.
-pub(crate) async fn delete_all(api: &Api, request: &Request) -> Result<Answer, Refusal> {
-    let listing = api.store.objects(&request.objects.scope());
-    let selected: Vec<_> =
-        listing.objects.into_iter().filter(|object| selects(&request.options, object)).collect();
-    for object in &selected {
-        let mut one = request.clone();
-        one.objects.namespace = object.key.namespace().map(str::to_owned);
-        match delete(api, &one, object.key.name()).await {
-            Err(refusal) if refusal.reason() != Reason::NotFound => return Err(refusal),
-            Ok(_) | Err(_) => {}
-        }
-    }
-    let meta = crate::view::ListMeta { revision: api.store.revision(), ..Default::default() };
-    Ok(Answer::ok(request.form.many(request.objects.kind, selected.iter().map(present).collect(), &meta)))
-}
-
 /// [`Outcome::Written`] with `null`: the object is gone; with an object: it is marked and stays.
-async fn delete_once(api: &Api, request: &Request, current: &Object) -> Result<Outcome, Refusal> {
+async fn delete_once(
+    api: &Api,
+    request: &Request,
+    current: &Object,
+    propagation: Option<Propagation>,
+) -> Result<Outcome, Refusal> {
     let key = &*current.key;
     if parent::is_lasting(request.objects.kind, key.name()) {
         return Err(request.refuse(Reason::Forbidden, key.name(), "is forbidden: it may not be deleted"));
     }
-    let stays = is_held(&current.value) || Parent::itself(key).is_some();
-    if stays && is_ending(&current.value) {
+    let Some(action) = ending(key, &current.value, propagation) else {
         return Ok(Outcome::Written(present(current)));
+    };
+    let goes = matches!(action, Action::Delete);
+    let change = Change { key: key.clone(), expect: Expect::Revision(current.revision), action };
+    match commit(api, request, Some(current), vec![change]).await? {
+        Outcome::Written(_) if goes => Ok(Outcome::Written(Value::Null)),
+        outcome => Ok(outcome),
     }
-    let expect = Expect::Revision(current.revision);
-    let gone = Change { key: key.clone(), expect, action: Action::Delete };
-    if !stays {
-        let outcome = commit(api, request, Some(current), vec![gone]).await?;
-        return Ok(match outcome {
-            Outcome::Written(_) => Outcome::Written(Value::Null),
-            other => other,
-        });
-    }
-    let action = Action::Put(parent::marked(current).into());
-    commit(api, request, Some(current), vec![Change { action, ..gone }]).await
 }
 
 fn answer(request: &Request, current: &Object, shown: Value) -> Answer {
@@ -106,7 +121,9 @@ fn answer(request: &Request, current: &Object, shown: Value) -> Answer {
 impl Conditions {
     fn read(request: &Request) -> Result<Self, Refusal> {
         if request.body.is_empty() {
-            return Ok(Self::default());
+            let options = &request.options;
+            let propagation = propagation(options.propagation.as_deref(), options.orphan)?;
+            return Ok(Self { propagation, ..Self::default() });
         }
         let options = document::parse(&request.headers, &request.body)?.value;
         let said = options.get("kind").and_then(Value::as_str);
@@ -119,7 +136,9 @@ impl Conditions {
             Some(Value::Array(stages)) if stages.iter().all(|stage| stage == "All") => !stages.is_empty(),
             Some(other) => return Err(Refusal::bad_request(format!("dryRun {other} is not [\"All\"]"))),
         };
-        Ok(Self { uid: text("uid"), revision: text("resourceVersion"), dry_run })
+        let propagation =
+            propagation(options["propagationPolicy"].as_str(), options["orphanDependents"].as_bool())?;
+        Ok(Self { uid: text("uid"), revision: text("resourceVersion"), propagation, dry_run })
     }
 
     fn check(&self, request: &Request, current: &Object) -> Result<(), Refusal> {
@@ -138,6 +157,27 @@ impl Conditions {
             Some(wanted) => wrong("ResourceVersion", wanted, &revision),
             None => Ok(()),
         }
+    }
+}
+
+/// What a deletion says of dependents, in the new form or in the old one, `orphanDependents`. Errors: 422.
+fn propagation(policy: Option<&str>, orphan: Option<bool>) -> Result<Option<Propagation>, Refusal> {
+    let wrong = |fault, reason: &str, remedy: &str| {
+        let value = Value::from(policy);
+        let problem = Problem::new("propagationPolicy", &value, fault, reason, remedy);
+        Err(Refusal::invalid("DeleteOptions", "meta.k8s.io", "", &[problem]))
+    };
+    match (policy, orphan) {
+        (Some(_), Some(_)) => {
+            wrong(Fault::Forbidden, "is given beside orphanDependents", "give propagationPolicy alone")
+        }
+        (Some(word), None) => match Propagation::parse(word) {
+            None => wrong(Fault::NotSupported, "is not known", "use Background, Foreground or Orphan"),
+            known => Ok(known),
+        },
+        (None, Some(true)) => Ok(Some(Propagation::Orphan)),
+        (None, Some(false)) => Ok(Some(Propagation::Background)),
+        (None, None) => Ok(None),
     }
 }
 

@@ -13,6 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use futures_util::future::join;
 use intent::Kind;
 use serde_json::Value;
 use store::{Cached, ObjectKey, StoreError};
@@ -29,7 +30,7 @@ use crate::status::{Reason, Refusal};
 use crate::target::{Discovery, Health, Objects, Target};
 use crate::view::Form;
 use crate::who::{Authenticate, Who};
-use crate::{discovery, document, offer, parent, read, reap, remove, watch, write};
+use crate::{collect, discovery, document, offer, parent, read, reap, remove, watch, write};
 
 /// What an operator chooses.
 pub struct Settings {
@@ -51,7 +52,7 @@ pub struct Api {
     authenticate: Option<Arc<dyn Authenticate>>,
     audit: Arc<dyn Audit>,
     stopping: Sender<bool>,
-    reaper: JoinHandle<()>,
+    reaper: JoinHandle<((), ())>,
     turns: Vec<Mutex<()>>,
 }
 
@@ -81,8 +82,9 @@ impl Api {
     /// Errors: those of the store.
     pub async fn start(store: Arc<Cached>, settings: Settings) -> Result<Arc<Self>, StoreError> {
         parent::ensure_default(&store).await?;
-        let reaper = tokio::spawn(reap::follow(Arc::clone(&store)));
         let Settings { authorizer, authenticate, admission, audit } = settings;
+        let collector = collect::follow(Arc::clone(&store), Arc::clone(&admission));
+        let reaper = tokio::spawn(join(reap::follow(Arc::clone(&store)), collector));
         let turns = (0..TURNS).map(|_| Mutex::default()).collect();
         let stopping = Sender::new(false);
         Ok(Arc::new(Self { store, admission, authorizer, authenticate, audit, stopping, reaper, turns }))

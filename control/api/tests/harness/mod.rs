@@ -2,8 +2,9 @@
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Admission, AdmitAll, Api, AuditFile, Authenticate, Listener, Rights, Settings};
 use axum::Router;
@@ -14,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use store::{Cached, FileStore, Retention, Store};
+use store::{Cached, FileStore, Retention, Store, StoreError};
 use tokio::task::JoinHandle;
 
 pub(crate) struct Server {
@@ -93,7 +94,7 @@ impl Server {
     }
 
     pub(crate) async fn start_in(folder: tempfile::TempDir, choices: Choices) -> Self {
-        let home = FileStore::open(&folder.path().join("server.redb"), choices.retention).unwrap();
+        let home = open(&folder.path().join("server.redb"), choices.retention).await;
         let store = Arc::new(Cached::start((choices.between)(home)).await.unwrap());
         let audit = folder.path().join("audit.log");
         let settings = Settings {
@@ -171,6 +172,19 @@ impl Server {
     }
 }
 
+/// Opens a store's file, which a server that was just stopped may still be closing.
+async fn open(path: &Path, retention: Retention) -> FileStore {
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        match FileStore::open(path, retention) {
+            Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 pub(crate) async fn answer(response: hyper::Response<hyper::body::Incoming>) -> Answer {
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
@@ -192,7 +206,7 @@ impl Lines {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let frame = tokio::time::timeout(std::time::Duration::from_secs(20), self.body.frame());
+            let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame());
             let frame = frame.await.expect("an event within twenty seconds")?;
             self.rest.extend(frame.ok()?.into_data().unwrap_or_default());
         }
