@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use intent::Kind;
 
-use crate::server::is_deletable;
 use crate::status::Refusal;
 use crate::target::{Discovery, kinds_of};
 
@@ -84,9 +83,13 @@ fn aggregated_resource(kind: Kind) -> Value {
         "responseKind": response,
         "scope": if known.namespaced() { "Namespaced" } else { "Cluster" },
         "singularResource": known.singular,
-        "verbs": verbs(kind),
-        "subresources": [{ "subresource": "status", "responseKind": response, "verbs": status_verbs(kind) }],
+        "verbs": known.verbs(),
     });
+    if known.has_status() {
+        let status =
+            json!({ "subresource": "status", "responseKind": response, "verbs": status_verbs(kind) });
+        resource["subresources"] = json!([status]);
+    }
     name_for_people(&mut resource, kind);
     resource
 }
@@ -148,7 +151,8 @@ fn resources(tenant: &str, group: &str, version: &str) -> Result<Value, Refusal>
     let kinds = kinds(tenant, group, version);
     let Some(first) = kinds.first() else { return Err(Refusal::no_such_path()) };
     let group_version = first.descriptor().api_version();
-    let resources: Vec<_> = kinds.into_iter().flat_map(|kind| [resource(kind), status_of(kind)]).collect();
+    let resources: Vec<_> =
+        kinds.into_iter().flat_map(|kind| [Some(resource(kind)), status_of(kind)]).flatten().collect();
     Ok(
         json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources }),
     )
@@ -158,17 +162,20 @@ fn resource(kind: Kind) -> Value {
     let known = kind.descriptor();
     let mut resource = json!({
         "name": known.plural, "singularName": known.singular, "namespaced": known.namespaced(), "kind": known.kind,
-        "verbs": verbs(kind),
+        "verbs": known.verbs(),
     });
     name_for_people(&mut resource, kind);
     resource
 }
 
-fn status_of(kind: Kind) -> Value {
+/// `None`: the kind has no status.
+fn status_of(kind: Kind) -> Option<Value> {
     let known = kind.descriptor();
-    json!({
-        "name": format!("{}/status", known.plural), "singularName": "", "namespaced": known.namespaced(),
-        "kind": known.kind, "verbs": status_verbs(kind),
+    known.has_status().then(|| {
+        json!({
+            "name": format!("{}/status", known.plural), "singularName": "", "namespaced": known.namespaced(),
+            "kind": known.kind, "verbs": status_verbs(kind),
+        })
     })
 }
 
@@ -180,16 +187,6 @@ fn name_for_people(resource: &mut Value, kind: Kind) {
     }
     if !known.categories.is_empty() {
         resource["categories"] = json!(known.categories);
-    }
-}
-
-fn verbs(kind: Kind) -> &'static [&'static str] {
-    if kind.descriptor().writable {
-        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-    } else if is_deletable(kind) {
-        &["delete", "get", "list", "watch"]
-    } else {
-        &["get", "list", "watch"]
     }
 }
 

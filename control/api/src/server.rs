@@ -327,7 +327,7 @@ fn verb(method: &Method, objects: &Objects, watching: bool) -> Result<Verb, Refu
 
 /// Whether people may delete objects of a kind: those that they write, and hosts that are gone for good.
 pub(crate) fn is_deletable(kind: Kind) -> bool {
-    kind.descriptor().writable || kind == Kind::Node
+    kind.descriptor().deletable()
 }
 
 fn not_allowed(method: &Method) -> Refusal {

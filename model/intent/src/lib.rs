@@ -3,7 +3,7 @@
 //!
 //! Owns: the registry of kinds ([`registry`]), the documents' form ([`schema`], [`wire`]), the way from a document to its
 //! parsed form ([`admit`], [`parse`]), the parsed forms ([`object`], [`policy`], [`rights`]), what an update may change
-//! ([`check_update`]), files of documents ([`manifest`]) and the answer to bad input ([`problem`]).
+//! ([`check_update`]), files of documents ([`manifest`]), what people and other servers are told of the kinds ([`reference`], [`crd`]) and the answer to bad input ([`problem`]).
 //! Promises: a parsed value is valid and complete (defaults are in it); every problem of a document is told at once; no I/O,
 //! no clock.
 //!
@@ -13,12 +13,14 @@
 //!                             +--parse--> parsed form
 //! ```
 
+pub mod crd;
 pub mod manifest;
 pub mod nearest;
 pub mod object;
 mod parse;
 pub mod policy;
 pub mod problem;
+pub mod reference;
 pub mod registry;
 pub mod rights;
 pub mod schema;

@@ -200,6 +200,27 @@ impl Descriptor {
         self.scope == Scope::Namespaced
     }
 
+    /// Whether it has a status, which is read and written at a path of its own.
+    pub fn has_status(&self) -> bool {
+        self.schema.field("status").is_some()
+    }
+
+    /// Whether people may delete its objects: those that they write, and hosts that are gone for good.
+    pub fn deletable(&self) -> bool {
+        self.writable || self.kind == NODE.kind
+    }
+
+    /// What can be done with its objects.
+    pub fn verbs(&self) -> &'static [&'static str] {
+        if self.writable {
+            &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+        } else if self.deletable() {
+            &["delete", "get", "list", "watch"]
+        } else {
+            &["get", "list", "watch"]
+        }
+    }
+
     /// The form of its documents as a structural schema (apiextensions.k8s.io/v1): it refers to nothing outside.
     pub fn structural(&self) -> serde_json::Value {
         openapi(self.schema, Dialect::Structural, &mut Definitions::new())

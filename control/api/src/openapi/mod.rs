@@ -11,6 +11,7 @@
 //! ```
 
 mod binary;
+mod name;
 mod part;
 mod path;
 
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::discovery::{core, kinds, versions};
 use crate::status::Refusal;
 use crate::target::kinds_of;
+use name::{list_name, reference, schema_name};
 
 /// The groups and versions that have a document of OpenAPI 3.0: its path below `/openapi/v3/`, the group and the version.
 pub(crate) fn places(tenant: &str) -> Vec<(String, &'static str, &'static str)> {
@@ -97,31 +99,6 @@ fn mark(definition: &mut Value, kind: Kind, name: &str) {
         json!([{ "group": known.group, "version": known.version, "kind": name }]);
 }
 
-fn reference(name: &str, dialect: Dialect) -> Value {
-    let place = if dialect == Dialect::V2 { "definitions" } else { "components/schemas" };
-    json!({ "$ref": format!("#/{place}/{name}") })
-}
-
-/// The name of a kind's definition: upstream's for upstream's kinds, else the group's words in reverse order before version
-/// and kind.
-fn schema_name(kind: Kind) -> String {
-    let known = kind.descriptor();
-    match known.group.strip_suffix(".k8s.io").unwrap_or(known.group).split('.').next() {
-        Some("") | None => format!("io.k8s.api.core.{}.{}", known.version, known.kind),
-        Some(first) if known.group.ends_with(".k8s.io") => {
-            format!("io.k8s.api.{first}.{}.{}", known.version, known.kind)
-        }
-        Some(_) => {
-            let words: Vec<_> = known.group.split('.').rev().collect();
-            format!("{}.{}.{}", words.join("."), known.version, known.kind)
-        }
-    }
-}
-
-fn list_name(kind: Kind) -> String {
-    format!("{}List", schema_name(kind))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -189,13 +166,6 @@ mod tests {
                 "{wanted}: {parameters:?}"
             );
         }
-    }
-
-    #[test]
-    fn upstream_kinds_have_upstream_names() {
-        assert_eq!(schema_name(Kind::Namespace), "io.k8s.api.core.v1.Namespace");
-        assert_eq!(schema_name(Kind::NetworkPolicy), "io.k8s.api.networking.v1.NetworkPolicy");
-        assert_eq!(schema_name(Kind::VirtualNetwork), "dev.sealane.v1alpha1.VirtualNetwork");
     }
 
     #[test]

@@ -4,9 +4,8 @@ use intent::Kind;
 use intent::schema::Dialect;
 use serde_json::{Map, Value, json};
 
+use super::name::{list_name, reference, schema_name};
 use super::part::{DELETE_OPTIONS_NAME, STATUS_NAME};
-use super::{list_name, reference, schema_name};
-use crate::server::is_deletable;
 
 /// What is done with objects of a kind, in the words of `x-kubernetes-action`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +52,12 @@ pub(super) fn paths(kind: Kind, dialect: Dialect) -> Map<String, Value> {
         one.extend([Action::Put, Action::Patch]);
         status.extend([Action::Put, Action::Patch]);
     }
-    if is_deletable(kind) {
+    if known.deletable() {
         one.push(Action::Delete);
     }
-    add(format!("{all}/{{name}}/status"), within, &status);
+    if known.has_status() {
+        add(format!("{all}/{{name}}/status"), within, &status);
+    }
     add(format!("{all}/{{name}}"), within, &one);
     add(all, &within[1..], &many);
     paths

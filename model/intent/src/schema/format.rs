@@ -81,7 +81,7 @@ impl Format {
     }
 
     /// A regular expression (RE2) that every accepted text matches.
-    pub(super) const fn pattern(self) -> Option<&'static str> {
+    pub(crate) const fn pattern(self) -> Option<&'static str> {
         match self {
             Self::Label => Some("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
             Self::Subdomain => Some(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
@@ -99,7 +99,7 @@ impl Format {
     }
 
     /// How long an accepted text can be, in bytes.
-    pub(super) const fn longest(self) -> Option<usize> {
+    pub(crate) const fn longest(self) -> Option<usize> {
         match self {
             Self::Label | Self::LabelValue => Some(LABEL_LIMIT),
             Self::Subdomain | Self::PathSegment => Some(SUBDOMAIN_LIMIT),

@@ -12,7 +12,7 @@ mod word;
 
 pub use format::Format;
 pub use openapi::{Definitions, Dialect, openapi};
-pub use word::{facts, type_name};
+pub use word::{constraints, facts, type_name};
 
 pub(crate) use check::check;
 pub(crate) use format::range;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::word::{facts, of_values};
+use super::word::{constraints, facts};
 use super::{Absent, Field, Format, Identity, Schema, Shape};
 
 /// Which OpenAPI is written.
@@ -23,7 +23,7 @@ pub type Definitions = BTreeMap<String, Value>;
 
 /// The schema in a dialect. What it refers to is put among the definitions; the structural dialect refers to nothing.
 pub fn openapi(schema: &Schema, dialect: Dialect, definitions: &mut Definitions) -> Value {
-    Writer { dialect, definitions }.described(schema, of_values(schema))
+    Writer { dialect, definitions }.described(schema, constraints(schema))
 }
 
 struct Writer<'d> {
@@ -115,7 +115,7 @@ impl Writer<'_> {
     }
 
     fn list(&mut self, items: &Schema, (least, most): (usize, usize), identity: Identity) -> Value {
-        let items = self.described(items, of_values(items));
+        let items = self.described(items, constraints(items));
         let mut list = json!({"type": "array", "items": items});
         if least > 0 {
             list["minItems"] = least.into();

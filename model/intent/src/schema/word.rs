@@ -18,7 +18,7 @@ pub fn type_name(schema: &Schema) -> String {
 
 /// What holds of a field's values: syntax, bounds, default. One sentence each.
 pub fn facts(field: &Field) -> Vec<String> {
-    let mut facts = of_values(&field.schema);
+    let mut facts = constraints(&field.schema);
     match field.absent {
         Absent::Text(text) => facts.push(format!("Default: {text}.")),
         Absent::EmptyObject | Absent::Stays | Absent::Refused | Absent::Served => {}
@@ -27,7 +27,7 @@ pub fn facts(field: &Field) -> Vec<String> {
 }
 
 /// What holds of the values of a schema.
-pub(super) fn of_values(schema: &Schema) -> Vec<String> {
+pub fn constraints(schema: &Schema) -> Vec<String> {
     let mut facts = match schema.shape {
         Shape::Text(format) => syntax("", format).into_iter().collect(),
         Shape::Number { least, most } => bounds(least, most).into_iter().collect(),
@@ -99,12 +99,12 @@ mod tests {
         let field = Field::preset("world", verdict, Absent::Text("Allow"));
         assert_eq!(facts(&field), ["One of Allow, Deny.", "Default: Allow."]);
         let port = Schema::number_or_text("", 1, 65_535, Format::PortName);
-        let told = of_values(&port);
+        let told = constraints(&port);
         assert_eq!(told[0], "1–65535.");
         assert!(told[1].starts_with("As a text a port name (RFC 6335)"), "{told:?}");
-        assert_eq!(of_values(&Schema::number("", 0, i64::MAX)), ["0 or more."]);
+        assert_eq!(constraints(&Schema::number("", 0, i64::MAX)), ["0 or more."]);
         const ITEM: Schema = Schema::text("", Format::Address);
-        let told = of_values(&Schema::list_of("", &ITEM, 1, 2));
+        let told = constraints(&Schema::list_of("", &ITEM, 1, 2));
         assert_eq!(told, ["1–2 elements.", "An element is an IPv4 or IPv6 address."]);
     }
 }

@@ -214,7 +214,7 @@ const CONDITION: Schema = Schema::open(
         Field::required(
             "type",
             Schema::text(
-                "What it is about: Realised (every node concerned has it in force), Ready, …",
+                "What it is about, such as Realised (every node concerned has it in force) or Ready.",
                 Format::Free,
             ),
         ),
