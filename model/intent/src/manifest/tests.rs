@@ -119,18 +119,31 @@ fn anchors_and_merges_work_within_reason() {
 }
 
 #[test]
+fn aliases_may_repeat_what_people_repeat() {
+    assert_eq!(one(&laughs(3)).value["a2"][9][9][9], "x");
+}
+
+#[test]
 fn bombs_are_refused_on_a_small_stack() {
     let small = std::thread::Builder::new().stack_size(1 << 20).spawn(refuse_bombs);
     small.unwrap().join().unwrap();
 }
 
-fn refuse_bombs() {
+/// A list of ten lists of ten lists.
+fn laughs(levels: usize) -> String {
     let mut laughs = String::from("kind: A\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-    for level in 1..12 {
+    for level in 1..levels {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
         laughs.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
     }
-    assert!(refusal(&laughs).contains("repeats itself too much"), "{}", refusal(&laughs));
+    laughs
+}
+
+fn refuse_bombs() {
+    for levels in [5, 12] {
+        let laughs = laughs(levels);
+        assert!(refusal(&laughs).contains("repeats itself too much"), "{}", refusal(&laughs));
+    }
     let deep = format!("a: {}{}", "[".repeat(10_000), "]".repeat(10_000));
     refusal(&deep);
     let blocks: String = (0..5000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();

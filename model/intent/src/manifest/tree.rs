@@ -49,7 +49,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Node>, Unreadable> {
             max_recorded_anchor_events: MOST_NODES,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: MOST_NODES,
+            max_total_replayed_events: MOST_REPEATED,
             max_replay_stack_depth: 16,
         },
         emit_comments: false,
@@ -193,3 +193,5 @@ const REMEDY: &str = "look at the indentation, quotes and brackets there and jus
 const DEEPEST: usize = 24;
 const MOST_NODES: usize = 400_000;
 const MOST_ALIASES: usize = 1000;
+/// What aliases repeat, in nodes: a text of 500 bytes must not cost the time of one of a megabyte.
+const MOST_REPEATED: usize = 20_000;
