@@ -1,162 +1,122 @@
-//! How many connections each user of this host may hold at once, so that no one user keeps the others out.
+//! How many connections each caller may hold at once, and all of them together, so that nobody keeps the others out.
 //!
-//! Root is not counted: agents and operators come through the same socket.
+//! Root of this host is not counted: agents and operators come in when nobody else does.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::serve::Listener;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{UnixListener, UnixStream};
 
-use crate::identity::Peer;
+use crate::limits::Limits;
 
-/// A unix socket that closes the connections of a user who holds [`MOST`] already.
-pub(crate) struct Counted {
-    socket: UnixListener,
-    crowd: Arc<Crowd>,
+/// Whose places are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Party {
+    User(u32),
+    Host(IpAddr),
 }
 
-/// A connection that counts until it is dropped.
-pub(crate) struct Held {
-    stream: UnixStream,
-    uid: u32,
-    _place: Option<Place>,
+/// Connections by party.
+pub(crate) struct Crowd {
+    held: Mutex<Held>,
+    of_one: usize,
+    in_all: usize,
 }
 
-/// Connections by user.
 #[derive(Default)]
-struct Crowd(Mutex<HashMap<u32, usize>>);
-
-struct Place {
-    crowd: Arc<Crowd>,
-    uid: u32,
+struct Held {
+    by_party: HashMap<Party, usize>,
+    all: usize,
 }
 
-impl Counted {
-    pub(crate) fn new(socket: UnixListener) -> Self {
-        Self { socket, crowd: Arc::default() }
-    }
+/// A connection's place, until it is dropped.
+pub(crate) struct Place {
+    /// `None`: not counted.
+    taken: Option<(Arc<Crowd>, Party)>,
 }
 
-impl Held {
-    pub(crate) fn peer(&self) -> Peer {
-        Peer::Unix { uid: self.uid }
-    }
-}
-
-impl Listener for Counted {
-    type Io = Held;
-    type Addr = tokio::net::unix::SocketAddr;
-
-    async fn accept(&mut self) -> (Held, Self::Addr) {
-        loop {
-            let (stream, address) = Listener::accept(&mut self.socket).await;
-            let uid = match stream.peer_cred() {
-                Ok(credentials) => credentials.uid(),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read who is at the other end of the socket; it is closed");
-                    continue;
-                }
-            };
-            let place = if uid == 0 {
-                None
-            } else if let Some(place) = Crowd::enter(&self.crowd, uid) {
-                Some(place)
-            } else {
-                tracing::debug!(uid, "a user holds too many connections; one more is closed");
-                continue;
-            };
-            return (Held { stream, uid, _place: place }, address);
+impl Party {
+    /// Everybody of an address; of IPv6, everybody of its network, as a host can choose the rest.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Host(address),
+            IpAddr::V6(address) => Self::Host(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into()),
         }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.socket.local_addr()
     }
 }
 
 impl Crowd {
-    fn enter(crowd: &Arc<Self>, uid: u32) -> Option<Place> {
-        let mut held = crowd.0.lock();
-        let count = held.entry(uid).or_default();
-        if *count >= MOST {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { held: Mutex::default(), of_one: limits.of_one, in_all: limits.in_all }
+    }
+
+    /// A place, if there is one left.
+    pub(crate) fn enter(crowd: &Arc<Self>, party: Party) -> Option<Place> {
+        if party == Party::User(0) {
+            return Some(Place { taken: None });
+        }
+        let mut held = crowd.held.lock();
+        let count = held.by_party.get(&party).copied().unwrap_or_default();
+        if count >= crowd.of_one || held.all >= crowd.in_all {
             return None;
         }
-        *count += 1;
-        Some(Place { crowd: Arc::clone(crowd), uid })
+        held.by_party.insert(party, count + 1);
+        held.all += 1;
+        Some(Place { taken: Some((Arc::clone(crowd), party)) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut held = self.crowd.0.lock();
-        if let Some(count) = held.get_mut(&self.uid) {
+        let Some((crowd, party)) = &self.taken else { return };
+        let mut held = crowd.held.lock();
+        held.all -= 1;
+        if let Some(count) = held.by_party.get_mut(party) {
             *count -= 1;
             if *count == 0 {
-                held.remove(&self.uid);
+                held.by_party.remove(party);
             }
         }
     }
 }
 
-impl AsyncRead for Held {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
-    }
-}
-
-impl AsyncWrite for Held {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
-/// Connections that one user may hold.
-pub(crate) const MOST: usize = 128;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn crowd(of_one: usize, in_all: usize) -> Arc<Crowd> {
+        Arc::new(Crowd::new(&Limits { of_one, in_all, ..Limits::default() }))
+    }
+
     #[test]
-    fn a_user_has_so_many_places_and_others_have_theirs() {
-        let crowd = Arc::new(Crowd::default());
-        let mut places: Vec<_> = (0..MOST).map(|_| Crowd::enter(&crowd, 1).unwrap()).collect();
-        assert!(Crowd::enter(&crowd, 1).is_none());
-        let other = Crowd::enter(&crowd, 2).unwrap();
+    fn a_party_has_so_many_places_and_others_have_theirs() {
+        let crowd = crowd(3, 100);
+        let enter = |party| Crowd::enter(&crowd, party);
+        let mut places: Vec<_> = (0..3).map(|_| enter(Party::User(1)).unwrap()).collect();
+        assert!(enter(Party::User(1)).is_none());
+        let other = enter(Party::User(2)).unwrap();
         places.pop();
-        places.push(Crowd::enter(&crowd, 1).unwrap());
-        assert!(Crowd::enter(&crowd, 1).is_none());
+        places.push(enter(Party::User(1)).unwrap());
+        assert!(enter(Party::User(1)).is_none());
         drop((places, other));
-        assert!(crowd.0.lock().is_empty(), "nothing is kept of those who left");
+        let held = crowd.held.lock();
+        assert!(held.by_party.is_empty() && held.all == 0, "nothing is kept of those who left");
+    }
+
+    #[test]
+    fn when_all_places_are_taken_root_comes_in_nevertheless() {
+        let crowd = crowd(3, 2);
+        let _places = [1, 2].map(|uid| Crowd::enter(&crowd, Party::User(uid)).unwrap());
+        assert!(Crowd::enter(&crowd, Party::of([192, 0, 2, 1].into())).is_none());
+        assert!(Crowd::enter(&crowd, Party::User(0)).is_some());
+    }
+
+    #[test]
+    fn an_ipv6_host_gains_no_places_by_changing_its_address() {
+        let party = |text: &str| Party::of(text.parse().unwrap());
+        assert_eq!(party("2001:db8::1"), party("2001:db8::ffff:1"));
+        assert_ne!(party("2001:db8::1"), party("2001:db8:0:1::1"));
+        assert_ne!(party("192.0.2.1"), party("192.0.2.2"));
     }
 }

@@ -11,6 +11,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde_json::{Map, Value};
 
 use crate::protobuf;
+use crate::pulse::TooSlow;
 use crate::status::{Reason, Refusal, chain};
 
 /// The largest body, and the largest object that patches may build, in bytes.
@@ -34,7 +35,7 @@ enum Language {
     Yaml,
 }
 
-/// Reads a whole body. Errors: 413 when it is too large, 400 when the connection fails.
+/// Reads a whole body. Errors: 413 when it is too large, 408 when it does not come in time, 400 when the connection fails.
 pub(crate) async fn read(body: Body) -> Result<Bytes, Refusal> {
     match Limited::new(body, LARGEST).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
@@ -42,8 +43,16 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Refusal> {
             Reason::RequestEntityTooLarge,
             format!("read the body: it is larger than the limit of {LARGEST} bytes"),
         )),
-        Err(error) => Err(Refusal::bad_request(format!("read the body: {}", chain(&*error)))),
+        Err(error) => {
+            let told = format!("read the body: {}", chain(&*error));
+            let reason = if is_too_slow(&*error) { Reason::RequestTimeout } else { Reason::BadRequest };
+            Err(Refusal::new(reason, told))
+        }
     }
+}
+
+fn is_too_slow(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<TooSlow>() || error.source().is_some_and(is_too_slow)
 }
 
 /// Parses a body by its `Content-Type`: JSON (or none said), YAML, or Kubernetes' protobuf. Errors: 415, 400.

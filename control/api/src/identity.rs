@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, header};
 use axum::middleware::Next;
 
@@ -27,7 +28,7 @@ pub(crate) enum Peer {
 /// Puts [`Who`] into the request's extensions, or refuses it.
 pub(crate) async fn identify(
     State(authenticate): State<Option<Arc<dyn Authenticate>>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(peer): Extension<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response<Body> {

@@ -5,7 +5,7 @@
 //! `intent`'s, where they are kept is `store`'s.
 //!
 //! ```text
-//!     listen -> identity -> server (target, authorize, query) -> read | watch | write | remove -> store
+//!     listen -> connection (limits) -> identity -> server (target, authorize, query) -> read | watch | write | remove -> store
 //!                                         |         |
 //!             document, merge -> prepare (intent) -> commit (admission)
 //! ```
@@ -19,12 +19,14 @@ mod admission;
 mod audit;
 mod collect;
 mod commit;
+mod connection;
 mod crowd;
 mod discovery;
 mod document;
 mod ending;
 mod identity;
 mod jsonpath;
+mod limits;
 mod listen;
 mod merge;
 mod offer;
@@ -33,6 +35,7 @@ mod owner;
 mod parent;
 mod prepare;
 mod protobuf;
+mod pulse;
 mod query;
 mod read;
 mod reap;
@@ -50,6 +53,7 @@ mod write;
 pub use access::{Access, Authorizer, Deed, Rights, Verb, What};
 pub use admission::{Admission, AdmitAll, Objection, Proposal};
 pub use audit::{Audit, AuditEvent, AuditFile, NoAudit};
+pub use limits::{CHUNK, Limits};
 pub use listen::{ListenError, Listener};
 pub use serve::serve;
 pub use server::{Api, Settings};

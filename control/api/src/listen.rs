@@ -6,12 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use tokio::net::{TcpListener, UnixListener};
-
-use crate::crowd::Counted;
-use crate::identity::Peer;
 
 /// An open door of the server.
 #[derive(Debug)]
@@ -129,18 +124,6 @@ impl Listener {
             Self::Unix { .. } => None,
             Self::Tcp(socket) => socket.local_addr().ok(),
         }
-    }
-}
-
-impl Connected<IncomingStream<'_, Counted>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Counted>) -> Self {
-        stream.io().peer()
-    }
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self::Plain { address: stream.remote_addr().ip().to_canonical() }
     }
 }
 

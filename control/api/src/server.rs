@@ -25,6 +25,7 @@ use crate::access::{Authorizer, Deed, Verb, What};
 use crate::admission::Admission;
 use crate::audit::{Audit, AuditEvent};
 use crate::identity::identify;
+use crate::limits::Limits;
 use crate::query::Options;
 use crate::status::{Reason, Refusal};
 use crate::target::{Discovery, Health, Objects, Target};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub authorizer: Arc<dyn Authorizer>,
     /// Whose bearer tokens are; `None`: tokens are refused.
     pub authenticate: Option<Arc<dyn Authenticate>>,
+    /// How long and how much a connection may.
+    pub limits: Limits,
     /// Checks across objects.
     pub admission: Arc<dyn Admission>,
     /// Where the audit goes.
@@ -48,6 +51,7 @@ pub struct Settings {
 pub struct Api {
     pub(crate) store: Arc<Cached>,
     pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) limits: Limits,
     authorizer: Arc<dyn Authorizer>,
     authenticate: Option<Arc<dyn Authenticate>>,
     audit: Arc<dyn Audit>,
@@ -82,12 +86,12 @@ impl Api {
     /// Errors: those of the store.
     pub async fn start(store: Arc<Cached>, settings: Settings) -> Result<Arc<Self>, StoreError> {
         parent::ensure_default(&store).await?;
-        let Settings { authorizer, authenticate, admission, audit } = settings;
+        let Settings { authorizer, authenticate, limits, admission, audit } = settings;
         let collector = collect::follow(Arc::clone(&store), Arc::clone(&admission));
         let reaper = tokio::spawn(join(reap::follow(Arc::clone(&store)), collector));
         let turns = (0..TURNS).map(|_| Mutex::default()).collect();
         let stopping = Sender::new(false);
-        Ok(Arc::new(Self { store, admission, authorizer, authenticate, audit, stopping, reaper, turns }))
+        Ok(Arc::new(Self { store, admission, limits, authorizer, authenticate, audit, stopping, reaper, turns }))
     }
 
     /// The API's routes, as the fallback of `extra`: what `extra` has of its own goes first. Handlers there find

@@ -32,6 +32,8 @@ pub enum Reason {
     MethodNotAllowed,
     /// 406: nothing that the client accepts can be given.
     NotAcceptable,
+    /// 408: the body did not come in time.
+    RequestTimeout,
     /// 409: an object of this name exists.
     AlreadyExists,
     /// 409: the object changed meanwhile, or is not the one that was meant.
@@ -89,7 +91,7 @@ impl Reason {
             Self::Invalid => "Invalid",
             Self::InternalError => "InternalError",
             Self::ServiceUnavailable => "ServiceUnavailable",
-            Self::Timeout => "Timeout",
+            Self::RequestTimeout | Self::Timeout => "Timeout",
         }
     }
 
@@ -108,6 +110,7 @@ impl Reason {
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }

@@ -78,7 +78,8 @@ pub async fn run(
     let audit = audit(&config)?;
     let admission = Arc::new(FabricAdmission { default_subnets: config.default_subnets });
     let authorizer = Arc::new(config.rights);
-    let settings = api::Settings { authorizer, authenticate: None, admission, audit };
+    let settings =
+        api::Settings { authorizer, authenticate: None, limits: api::Limits::default(), admission, audit };
     let api = Api::start(Arc::clone(&store), settings).await.map_err(failed)?;
 
     let (listing, watch) = store.subscribe(Scope::all());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Admission, AdmitAll, Api, AuditFile, Authenticate, Listener, Rights, Settings};
+use api::{Admission, AdmitAll, Api, AuditFile, Authenticate, Limits, Listener, Rights, Settings};
 use axum::Router;
 use axum::body::Body;
 use http_body_util::BodyExt;
@@ -33,6 +33,7 @@ pub(crate) struct Choices {
     pub(crate) admission: Arc<dyn Admission>,
     pub(crate) rights: Rights,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    pub(crate) limits: Limits,
     pub(crate) retention: Retention,
     pub(crate) extra: Router,
     /// What is put between the file and the cache.
@@ -45,6 +46,7 @@ impl Default for Choices {
             admission: Arc::new(AdmitAll),
             rights: Rights::default(),
             authenticate: None,
+            limits: Limits::default(),
             retention: Retention::default(),
             extra: Router::new(),
             between: |home| Arc::new(home),
@@ -100,6 +102,7 @@ impl Server {
         let settings = Settings {
             authorizer: Arc::new(choices.rights),
             authenticate: choices.authenticate,
+            limits: choices.limits,
             admission: choices.admission,
             audit: Arc::new(AuditFile::open(&audit, 1 << 30).unwrap()),
         };
