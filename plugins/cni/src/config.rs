@@ -137,7 +137,7 @@ impl Config {
         }
         let versioned: Versioned = serde_json::from_slice(bytes).map_err(|error| decode(&error))?;
         // A config without a version is of 0.1.0 (specification, "Version considerations").
-        Version::parse(versioned.cni_version.as_deref().unwrap_or("0.1.0"))
+        Ok(Version::parse(versioned.cni_version.as_deref().unwrap_or("0.1.0"))?)
     }
 
     /// The agent's socket.

@@ -5,7 +5,7 @@ use std::fmt;
 use record::door::{Refusal, RefusalCode};
 use serde_json::{Value, json};
 
-use crate::version::Version;
+use crate::version::{SUPPORTED, Unspoken, Version};
 
 /// An error of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +75,13 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+impl From<Unspoken> for Fault {
+    fn from(unspoken: Unspoken) -> Self {
+        let details = format!("supported versions: {}", SUPPORTED.join(", "));
+        Self::new(Code::IncompatibleVersion, unspoken.to_string(), details)
+    }
+}
+
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal.code {
@@ -89,4 +96,14 @@ impl From<Refusal> for Fault {
         };
         Self::new(code, refusal.message, refusal.remedy)
     }
+}
+
+#[test]
+fn a_version_that_is_not_spoken_is_answered_with_those_that_are() {
+    let fault = Fault::from(Unspoken("9.9.9".to_owned()));
+    assert_eq!(fault.code, Code::IncompatibleVersion);
+    assert!(
+        fault.msg.contains("9.9.9") && fault.details.contains("0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"),
+        "{fault}"
+    );
 }

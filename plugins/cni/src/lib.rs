@@ -22,7 +22,7 @@ pub use call::run;
 pub use conflist::{Conflist, conflist};
 pub use environment::Environment;
 pub use fault::{Code, Fault};
-pub use version::{SUPPORTED, Version};
+pub use version::{SUPPORTED, Unspoken, Version};
 
 /// Where the agent's socket is unless the config's `agentSocket` says otherwise.
 pub const AGENT_SOCKET: &str = "/run/sealane/agent.sock";
