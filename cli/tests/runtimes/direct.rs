@@ -136,7 +136,7 @@ fn older_versions_are_answered_in_their_own_words() {
 }
 
 #[test]
-fn del_ends_within_a_second_with_the_agent_dead_or_hung_and_is_done_when_it_is_back() {
+fn del_ends_by_itself_with_the_agent_dead_or_hung_and_is_done_when_it_is_back() {
     let fabric = Fabric::up("runtimesdel", 1);
     let host = fabric.node(1);
     let before = Emptiness::of(&fabric);
@@ -149,7 +149,7 @@ fn del_ends_within_a_second_with_the_agent_dead_or_hung_and_is_done_when_it_is_b
         let signal = if is_hung { Signal::STOP } else { Signal::KILL };
         assert!(process.signal(signal));
         let outcome = call("DEL", &config, &sandbox.variables());
-        assert!(outcome.success && outcome.took < Duration::from_secs(1), "hung: {is_hung}, {outcome:?}");
+        assert!(outcome.success && outcome.took < SOON, "hung: {is_hung}, {outcome:?}");
         assert_eq!(words(host).len(), 1);
         // Twice is as good as once.
         call("DEL", &config, &sandbox.variables()).done();
@@ -210,3 +210,6 @@ fn within(sandbox: &Sandbox, words: &[&str]) {
     let output = command.args(words).output().unwrap();
     assert!(output.status.success(), "ip {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// DEL gives up long before, and ADD, which waits for its agent, long after.
+const SOON: Duration = Duration::from_secs(20);
