@@ -5,7 +5,7 @@ mod bridge_agent;
 mod ground;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -24,7 +24,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use record::door::{Attached, Detach, Door, TOMBSTONES};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 fn text(output: Output) -> String {
     assert!(output.status.success(), "{output:?}");
@@ -83,7 +83,7 @@ fn containers_of_a_host_reach_each_other_as_soon_as_they_run() {
         let two = lab.node(1).run(&Spec::idle("two")).unwrap();
         let _echo = Echo::start(two.namespace(), "two", &[Listen::tcp(80)]).unwrap();
         let probe = Probe::tcp(two.address(true).unwrap(), 80);
-        let outcome = Probe::send(&[probe], one.namespace(), Duration::from_secs(2)).unwrap().remove(0);
+        let outcome = Probe::send(&[probe], one.namespace(), SOON).unwrap().remove(0);
         assert!(outcome.answered_by("two"), "{outcome}");
         assert!(two.address(false).is_none());
     });
@@ -247,8 +247,9 @@ fn a_container_in_the_background_outlives_its_caller_and_writes_a_log() {
         let runtime = host.runtime().unwrap();
         let start =
             |script| runtime.start_in_background(id, runner_command(lab, script), host.place().unwrap());
-        let record = start("echo ahoy; sleep 1").unwrap().unwrap();
+        let record = start("echo ahoy; until [ -e /run/over ]; do sleep 0.05; done").unwrap().unwrap();
         assert!(record.process.alive());
+        fs::write("/run/over", "").unwrap();
         wait_until(SOON, "it ends by itself", || !runtime.state.join(id).exists()).unwrap();
         assert!(fs::read_to_string(runtime.log(id)).unwrap().contains("ahoy\n"));
         assert!(agent.seen.lock().unwrap().attached.is_empty());
@@ -264,14 +265,14 @@ fn an_interrupted_runner_ends_everything_and_gives_the_place_back() {
     with_agent(|lab, agent| {
         let group = lab.node(1).runtime().unwrap().cgroup.child("default_default_run");
         // The first process ends at the signal; the other ignores it and has to be killed.
-        let script = "trap '' INT; sleep 600 & trap 'exit 5' INT; while :; do sleep 0.1; done";
+        let script = "trap '' INT; sleep 600 & trap 'exit 5' INT; echo ready; while :; do sleep 0.1; done";
         let mut child = runner_command(lab, script).spawn().unwrap();
-        wait_until(SOON, "the container runs", || {
-            lab.find("default_default_run").is_ok() && group.processes().len() >= 3
-        })
-        .unwrap();
-        // A moment for the shell to set its second trap, which nothing outside shows.
-        std::thread::sleep(Duration::from_millis(300));
+        let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(
+            told.any(|line| line.unwrap().ends_with("ready")),
+            "the container says that its traps are set"
+        );
+        assert!(lab.find("default_default_run").is_ok() && group.processes().len() >= 2);
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(5));
         assert!(!group.exists());

@@ -8,7 +8,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,7 +17,7 @@ use ground::{apart, assert_unchanged, name};
 use lab::inventory::Inventory;
 use lab::{Lab, Options, ProcessId, wait_until};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 /// Not a claim: stands in for `sealane server` and `sealane agent`. It opens the socket that its config names; the server
 /// answers with `OK` at the listener that it was handed.
@@ -73,8 +72,10 @@ fn binary() -> PathBuf {
          exec {0} \"$@\"\n",
         std::env::current_exe().unwrap().display()
     );
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    // By a program: what this process writes itself is busy as long as one that another test starts has it open, until its exec.
+    let script = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+    let status = Command::new("sh").args(["-c", script]).arg(&path).arg(text).status().unwrap();
+    assert!(status.success(), "{status}");
     path
 }
 
