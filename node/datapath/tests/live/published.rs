@@ -82,7 +82,7 @@ fn datagrams_of_the_nodes_processes_are_led_and_answered_under_the_name_asked_fo
             ("[::1]:8080", "[fd01::1:11]:80"),
         ] {
             let asked: SocketAddr = asked.parse().unwrap();
-            let server = fabric.side.run(|| UdpSocket::bind(server).unwrap());
+            let server = crate::bind(&fabric.side, || UdpSocket::bind(server));
             let bind = if asked.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
             let client = fabric.node1.0.run(|| UdpSocket::bind(bind).unwrap());
             for socket in [&server, &client] {
