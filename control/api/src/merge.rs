@@ -32,6 +32,11 @@ impl PatchType {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
+            "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(Refusal::new(
+                Reason::UnsupportedMediaType,
+                "server-side apply is not served here: apply at the client (kubectl apply without --server-side), or send one of \
+                 application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+            )),
             other => Err(unsupported(
                 other,
                 "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",

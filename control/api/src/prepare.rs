@@ -28,6 +28,9 @@ pub(crate) fn new_object(
         fields.insert("status".to_owned(), json!({ "phase": "Active" }));
     }
     let metadata = metadata(fields);
+    if metadata.get("resourceVersion").and_then(Value::as_str).is_some_and(|version| !version.is_empty()) {
+        return Err(Refusal::bad_request("resourceVersion should not be set on objects to be created"));
+    }
     for server_owned in
         ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"]
     {

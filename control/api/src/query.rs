@@ -94,10 +94,45 @@ impl Options {
                 _ => {}
             }
         }
+        if options.watch {
+            check_watch(matching, options.send_initial_events)?;
+        } else if options.send_initial_events.is_some() {
+            return Err(Refusal::bad_request(
+                "sendInitialEvents is forbidden for list: it is an option of watch",
+            ));
+        } else if matching.is_some() {
+            check_match(version, &options)?;
+        }
         options.version =
             self::version(version, matching, options.continue_token.is_some() && !options.watch)?;
         Ok(options)
     }
+}
+
+/// What upstream holds of the options of a watch.
+fn check_watch(matching: Option<&str>, initial: Option<bool>) -> Result<(), Refusal> {
+    match (initial, matching) {
+        (None, Some(_)) => Err(Refusal::bad_request(
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is given",
+        )),
+        (Some(_), matching) if matching != Some("NotOlderThan") => Err(Refusal::bad_request(
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What upstream holds of `resourceVersionMatch` in a list.
+fn check_match(version: Option<u64>, options: &Options) -> Result<(), Refusal> {
+    if options.continue_token.is_some() {
+        return Err(Refusal::bad_request("resourceVersionMatch is forbidden when continue is provided"));
+    }
+    if version.is_none() {
+        return Err(Refusal::bad_request(
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ));
+    }
+    Ok(())
 }
 
 fn version(version: Option<u64>, matching: Option<&str>, continued: bool) -> Result<Version, Refusal> {
@@ -183,7 +218,13 @@ mod tests {
             ("resourceVersion=7&resourceVersionMatch=NotOlderThan", Ok(Version::NotOlderThan(7))),
             ("resourceVersion=7&resourceVersionMatch=Exact", Ok(Version::Exact(7))),
             ("resourceVersion=0&resourceVersionMatch=Exact", Err(())),
-            ("resourceVersionMatch=Sometimes", Err(())),
+            ("resourceVersion=7&resourceVersionMatch=Sometimes", Err(())),
+            ("resourceVersionMatch=NotOlderThan", Err(())),
+            ("continue=8:a/b&resourceVersion=0&resourceVersionMatch=NotOlderThan", Err(())),
+            ("sendInitialEvents=true", Err(())),
+            ("watch=1&resourceVersion=7&resourceVersionMatch=NotOlderThan", Err(())),
+            ("watch=1&sendInitialEvents=true", Err(())),
+            ("watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", Ok(Version::Newest)),
             ("resourceVersion=seven", Err(())),
             ("resourceVersion=-1", Err(())),
             ("resourceVersion=7&continue=8:a/b", Err(())),

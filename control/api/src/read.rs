@@ -34,8 +34,11 @@ pub(crate) async fn list(store: &Cached, request: &Request) -> Result<Value, Ref
     let mut meta = ListMeta { revision: listing.revision, ..ListMeta::default() };
     if let Some(limit) = options.limit.filter(|limit| *limit < selected.len()) {
         let (namespace, name) = place(&selected[limit - 1]);
-        let next =
-            Token { revision: listing.revision, namespace: namespace.to_owned(), name: name.to_owned() };
+        let next = Token {
+            revision: Some(listing.revision),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
         meta.continue_token = Some(next.to_string());
         if options.labels.is_empty() && options.fields.is_empty() {
             meta.remaining = Some(selected.len() - limit);
@@ -48,7 +51,8 @@ pub(crate) async fn list(store: &Cached, request: &Request) -> Result<Value, Ref
 async fn listing(store: &Cached, request: &Request, token: Option<&Token>) -> Result<Listing, Refusal> {
     let scope = request.objects.scope();
     let at = match (token, request.options.version) {
-        (Some(token), _) => token.revision,
+        (Some(Token { revision: None, .. }), _) => return Ok(store.objects(&scope)),
+        (Some(Token { revision: Some(revision), .. }), _) => *revision,
         (None, Version::Newest | Version::Any) => return Ok(store.objects(&scope)),
         (None, Version::NotOlderThan(revision)) => {
             wait_for(store, revision).await?;
@@ -60,11 +64,12 @@ async fn listing(store: &Cached, request: &Request, token: Option<&Token>) -> Re
         }
     };
     store.objects_at(&scope, at).map_err(|error| match (error, token) {
-        (StoreError::Compacted { .. }, Some(_)) => Refusal::new(
+        (StoreError::Compacted { .. }, Some(token)) => Refusal::new(
             Reason::Expired,
-            "The provided continue parameter is too old to display a consistent list result. You must start a new list \
-             without the continue parameter.",
-        ),
+            "The provided continue parameter is too old to display a consistent list result. Start a new list without it, or \
+             go on with the continue token of this answer: what follows is the state of now, which may not fit what was read.",
+        )
+        .continued(Token { revision: None, ..token.clone() }.to_string()),
         (error, _) => error.into(),
     })
 }
@@ -86,10 +91,11 @@ fn place(object: &Object) -> (&str, &str) {
     (object.key.namespace().unwrap_or_default(), object.key.name())
 }
 
-/// Where the next page of a list begins: behind this object, in the state of this revision.
-#[derive(Debug)]
+/// Where the next page of a list begins: behind this object.
+#[derive(Clone, Debug)]
 struct Token {
-    revision: u64,
+    /// The state that the list shows; `None`: whatever holds now.
+    revision: Option<u64>,
     namespace: String,
     name: String,
 }
@@ -99,7 +105,7 @@ impl Token {
         let parts = text.split_once(':').and_then(|(revision, place)| {
             let (namespace, name) = place.split_once('/')?;
             Some(Self {
-                revision: revision.parse().ok()?,
+                revision: (revision != NOW).then(|| revision.parse()).transpose().ok()?,
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             })
@@ -112,9 +118,13 @@ impl Token {
 
 impl std::fmt::Display for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}/{}", self.revision, self.namespace, self.name)
+        let revision = self.revision.map_or(NOW.to_owned(), |revision| revision.to_string());
+        write!(f, "{revision}:{}/{}", self.namespace, self.name)
     }
 }
+
+/// Stands in a token for no revision.
+const NOW: &str = "now";
 
 /// How long a read waits for a revision that is not there yet.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -22,6 +22,10 @@ enum Operator {
     NotIn(Vec<String>),
     Exists,
     Absent,
+    /// A whole number above this one.
+    Above(i64),
+    /// A whole number below this one.
+    Below(i64),
 }
 
 impl LabelSelector {
@@ -51,6 +55,8 @@ impl LabelSelector {
                 }
                 Operator::Exists => value.is_some(),
                 Operator::Absent => value.is_none(),
+                Operator::Above(bound) => number(value).is_some_and(|number| number > *bound),
+                Operator::Below(bound) => number(value).is_some_and(|number| number < *bound),
             }
         })
     }
@@ -87,7 +93,7 @@ fn requirement(part: &str) -> Result<Requirement, String> {
     }
     if let Some(list) = part.strip_suffix(')') {
         let (head, list) = list.split_once('(').ok_or("a parenthesis closes that was not opened")?;
-        let values = list.split(',').map(|value| value.trim().to_owned()).collect();
+        let values = list.split(',').map(|value| checked_value(value.trim())).collect::<Result<_, _>>()?;
         let mut words = head.split_whitespace();
         let operator = match (words.next(), words.next(), words.next()) {
             (Some(key), Some("in"), None) => (key, Operator::In(values)),
@@ -103,7 +109,17 @@ fn requirement(part: &str) -> Result<Requirement, String> {
             return Ok(Requirement { key: checked(key.trim())?, operator });
         }
     }
+    for (sign, operator) in [('>', Operator::Above as fn(i64) -> Operator), ('<', Operator::Below)] {
+        if let Some((key, bound)) = part.split_once(sign) {
+            let bound = number(Some(bound.trim())).ok_or_else(|| format!("{bound:?} is no whole number"))?;
+            return Ok(Requirement { key: checked(key.trim())?, operator: operator(bound) });
+        }
+    }
     Ok(Requirement { key: checked(part)?, operator: Operator::Exists })
+}
+
+fn number(text: Option<&str>) -> Option<i64> {
+    text?.parse().ok()
 }
 
 /// A label's key: letters, digits, `-`, `_`, `.`, and one `/` behind a prefix.
@@ -118,12 +134,17 @@ fn checked(key: &str) -> Result<String, String> {
 }
 
 fn checked_value(value: &str) -> Result<String, String> {
-    if value.bytes().all(is_label_byte) {
+    let ends = [value.bytes().next(), value.bytes().last()];
+    let framed = ends.into_iter().flatten().all(|byte| byte.is_ascii_alphanumeric());
+    if value.len() <= LONGEST_VALUE && framed && value.bytes().all(is_label_byte) {
         Ok(value.to_owned())
     } else {
         Err(format!("{value:?} is no label value"))
     }
 }
+
+/// Bytes of a label's value at most.
+const LONGEST_VALUE: usize = 63;
 
 fn is_label_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
@@ -169,6 +190,12 @@ impl FieldSelector {
         self.0.is_empty()
     }
 
+    /// The same, for the object of this name alone.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.0.push(FieldRequirement { field: Field::Name, value: name.to_owned(), equal: true });
+        self
+    }
+
     pub(crate) fn selects(&self, key: &store::ObjectKey) -> bool {
         self.0.iter().all(|requirement| {
             let found = match requirement.field {
@@ -193,8 +220,7 @@ mod tests {
 
     #[test]
     fn a_label_selector_selects_what_it_says() {
-        let object =
-            json!({ "metadata": { "labels": { "app": "web", "example.org/tier": "a", "empty": "" } } });
+        let object = json!({ "metadata": { "labels": { "app": "web", "example.org/tier": "a", "empty": "", "size": "4" } } });
         let bare = json!({ "metadata": {} });
         let cases = [
             ("", true, true),
@@ -209,6 +235,9 @@ mod tests {
             ("app in (db),example.org/tier", false, false),
             ("app notin (db,web)", false, true),
             ("empty=", true, false),
+            ("size>3,size<5", true, false),
+            ("size>4", false, false),
+            ("app>1", false, false),
         ];
         for (text, of_object, of_bare) in cases {
             let selector = LabelSelector::parse(text).unwrap();
@@ -230,6 +259,9 @@ mod tests {
             "über=1",
             "!",
             "a within (b)",
+            "a>b",
+            "a=-b",
+            "a in (b-)",
         ] {
             assert!(LabelSelector::parse(text).is_err(), "{text}");
         }

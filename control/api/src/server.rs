@@ -159,7 +159,10 @@ impl Api {
         };
         let mut note = AuditEvent::of(&who, &deed, received).by_request(parts);
         note.version = known.version.to_owned();
-        let asked = self.authorizer.authorize(&who, &deed).and(options).and_then(|options| {
+        let asked = self.authorizer.authorize(&who, &deed).and(options).and_then(|mut options| {
+            if let (Verb::Watch, Some(name)) = (verb, &objects.name) {
+                options.fields = options.fields.named(name);
+            }
             let form = Form::negotiate(&parts.headers, options.include_object)?;
             let (objects, headers) = (objects.clone(), parts.headers.clone());
             Ok(Request { who, verb, objects, options, form, headers, body: Bytes::new() })
@@ -308,7 +311,7 @@ fn verb(method: &Method, objects: &Objects, watching: bool) -> Result<Verb, Refu
     let verb = match (method, objects.name.is_some()) {
         (&Method::GET | &Method::HEAD, true) if !watching => Verb::Get,
         (&Method::GET | &Method::HEAD, false) if !watching => Verb::List,
-        (&Method::GET, false) => Verb::Watch,
+        (&Method::GET, _) if !objects.status => Verb::Watch,
         (&Method::POST, false) => Verb::Create,
         (&Method::PUT, true) => Verb::Update,
         (&Method::PATCH, true) => Verb::Patch,

@@ -63,6 +63,8 @@ struct Details {
     kind: String,
     causes: Vec<Cause>,
     retry_after_seconds: Option<u32>,
+    /// With what an expired list can go on.
+    continue_token: Option<String>,
 }
 
 /// One cause of a refusal.
@@ -169,6 +171,13 @@ impl Refusal {
         self
     }
 
+    /// The same, with a token by which a list that expired goes on all the same.
+    #[must_use]
+    pub fn continued(mut self, token: String) -> Self {
+        self.details.continue_token = Some(token);
+        self
+    }
+
     /// The HTTP status.
     pub fn code(&self) -> StatusCode {
         self.code
@@ -186,8 +195,10 @@ impl Refusal {
 
     /// The `Status` object.
     pub fn status(&self) -> Value {
+        let metadata = self.details.continue_token.as_ref();
+        let metadata = metadata.map_or_else(|| json!({}), |token| json!({ "continue": token }));
         json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
             "message": self.message, "reason": self.reason.word(), "details": self.details.to_json(),
             "code": self.code.as_u16(),
         })

@@ -12,16 +12,21 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::query::Version;
 use crate::read::{selects, wait_for};
 use crate::server::Request;
-use crate::status::Refusal;
+use crate::status::{Reason, Refusal};
 use crate::view::{at_revision, present};
 
-/// The stream of a watch request. Errors: 410 when its revision is forgotten, 504 when it does not come.
+/// The stream of a watch request. A revision that cannot be watched from is told as upstream does: by an event `ERROR` of code
+/// 410 in the stream, on which clients list anew. Errors: 504 when what should be listed first does not come.
 pub(crate) async fn watch(store: &Cached, request: Request, stop: Stop) -> Result<Body, Refusal> {
     let initial = request.options.send_initial_events;
     let (watch, lines) = match request.options.version {
         Version::NotOlderThan(revision) | Version::Exact(revision) if initial != Some(true) => {
-            wait_for(store, revision).await?;
-            (store.watch(request.objects.scope(), revision)?, Vec::new())
+            // A revision that never comes is of a store that was put back to an older state.
+            wait_for(store, revision).await.ok();
+            match store.watch(request.objects.scope(), revision) {
+                Ok(watch) => (watch, Vec::new()),
+                Err(error) => return Ok(gone(error)),
+            }
         }
         version => {
             if let Version::NotOlderThan(revision) | Version::Exact(revision) = version {
@@ -33,6 +38,20 @@ pub(crate) async fn watch(store: &Cached, request: Request, stop: Stop) -> Resul
         }
     };
     Ok(body(request, watch, lines, stop))
+}
+
+/// A stream that says only that the client has to list anew.
+fn gone(error: StoreError) -> Body {
+    let refusal = match error {
+        StoreError::Future { revision, newest } => Refusal::new(
+            Reason::Expired,
+            format!("resource version {revision} is ahead of {newest}, the newest of this server; list anew"),
+        ),
+        error => error.into(),
+    };
+    let mut lines = Vec::new();
+    append(&mut lines, "ERROR", &refusal.status());
+    Body::from(lines)
 }
 
 /// Turns to true when the server stops.
@@ -101,7 +120,7 @@ impl Follower {
         None
     }
 
-    /// An object that comes to be selected is added, one that is no longer selected is deleted.
+    /// An object that comes to be selected is added; one that is no longer selected is deleted, and shown as it last was.
     fn tell(&self, event: &Event, lines: &mut Vec<u8>) {
         let selected =
             |object: &Option<Object>| object.clone().filter(|object| selects(&self.request.options, object));
@@ -109,10 +128,7 @@ impl Follower {
             (None, None) => return,
             (None, Some(object)) => ("ADDED", present(&object)),
             (Some(_), Some(object)) => ("MODIFIED", present(&object)),
-            (Some(previous), None) => {
-                let last = event.object.as_ref().unwrap_or(&previous);
-                ("DELETED", at_revision(&last.value, event.revision))
-            }
+            (Some(previous), None) => ("DELETED", at_revision(&previous.value, event.revision)),
         };
         append(lines, word, &self.request.form.one(self.request.objects.kind, shown));
     }
@@ -137,7 +153,8 @@ fn bookmark(request: &Request, revision: u64, ends_initial: bool) -> Value {
     if ends_initial {
         metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
     }
-    json!({ "apiVersion": known.api_version(), "kind": known.kind, "metadata": metadata })
+    let bare = json!({ "apiVersion": known.api_version(), "kind": known.kind, "metadata": metadata });
+    request.form.one(request.objects.kind, bare)
 }
 
 fn append(lines: &mut Vec<u8>, word: &str, object: &Value) {

@@ -41,7 +41,12 @@ async fn pages_show_one_state_however_it_changes_meanwhile() {
         (vec!["p08".to_owned(), "p09".to_owned()], None)
     );
     server.store.compact(server.store.revision()).await.unwrap();
-    assert_eq!(server.get(&format!("{all}?limit=4&continue={token}")).await.expect(410).reason(), "Expired");
+    let expired = server.get(&format!("{all}?limit=4&continue={token}")).await.expect(410);
+    assert_eq!(expired.reason(), "Expired");
+    let token = expired.body["metadata"]["continue"].as_str().expect("a token to go on with").to_owned();
+    let now = server.get(&format!("{all}?limit=4&continue={token}")).await.expect(200);
+    assert_eq!(now.names(), ["p08", "p09"], "what is behind the last page, as it is now");
+    assert_eq!(now.revision(), server.store.revision().to_string());
     server.get(&format!("{all}?continue=garbage")).await.expect(400);
 }
 
@@ -139,6 +144,30 @@ async fn a_watch_begins_with_what_is_there_or_after_a_version() {
 }
 
 #[tokio::test]
+async fn a_watch_of_one_object_and_in_every_form_is_what_was_asked_for() {
+    let server = Server::start().await;
+    server.post(NETWORKS, &network("red", "10.1.0.0/16")).await.expect(201);
+    server.post(NETWORKS, &network("blue", "10.2.0.0/16")).await.expect(201);
+    let mut one = server.watch(&format!("{NETWORKS}/red?watch=1")).await;
+    assert_eq!(one.event().await.1, "red");
+    server.delete(&format!("{NETWORKS}/blue")).await.expect(200);
+    server.delete(&format!("{NETWORKS}/red")).await.expect(200);
+    let (word, name, _) = one.event().await;
+    assert_eq!((word.as_str(), name.as_str()), ("DELETED", "red"));
+    let path = format!(
+        "{NETWORKS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    let request = server.request(Method::GET, &path);
+    let request = request.header("accept", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
+    let mut bare = server.follow(request).await;
+    let bookmark = bare.next().await.unwrap();
+    assert_eq!(bookmark["object"]["kind"], "PartialObjectMetadata", "{bookmark}");
+    let head = server.request(Method::HEAD, NETWORKS).body(Default::default()).unwrap();
+    let head = harness::answer(server.send(head).await).await.expect(200);
+    assert_eq!(head.body, "", "HEAD tells the headers alone");
+}
+
+#[tokio::test]
 async fn a_watch_shows_one_tenant_and_one_namespace_alone() {
     let server = Server::start().await;
     server.post(harness::TENANTS, &harness::tenant("acme")).await.expect(201);
@@ -169,7 +198,8 @@ async fn a_watch_with_a_selector_tells_who_comes_and_goes() {
         if !expected.is_empty() {
             let event = watch.next().await.unwrap();
             assert_eq!(event["type"], expected, "{event}");
-            assert_eq!(event["object"]["metadata"]["labels"]["tier"], tier);
+            // Whoever goes is shown as it last was among the selected.
+            assert_eq!(event["object"]["metadata"]["labels"]["tier"], "gold");
         }
     }
     server.merge(&path, &json!({ "spec": { "mtu": 1400 } })).await.expect(200);
@@ -200,8 +230,16 @@ async fn forgotten_history_is_410_at_the_start_and_an_error_event_in_the_middle(
         let patch = json!({ "metadata": { "annotations": { "note": format!("{note}{i}") } } });
         server.merge(&format!("{NETWORKS}/red"), &patch).await.expect(200);
     }
-    let gone = server.get(&format!("{NETWORKS}?watch=1&resourceVersion={red}")).await.expect(410);
-    assert_eq!(gone.reason(), "Expired");
+    for lost in [red, "999999".to_owned()] {
+        let mut gone = server.watch(&format!("{NETWORKS}?watch=1&resourceVersion={lost}")).await;
+        let told = gone.next().await.unwrap();
+        assert_eq!(
+            (&told["type"], &told["object"]["reason"]),
+            (&json!("ERROR"), &json!("Expired")),
+            "{told}"
+        );
+        assert_eq!(gone.next().await, None);
+    }
     let mut last = Value::Null;
     while let Some(event) = slow.next().await {
         last = event;

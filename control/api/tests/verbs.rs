@@ -87,6 +87,9 @@ async fn a_document_that_contradicts_its_path_is_refused() {
     server.put(&format!("{NETWORKS}/blue"), &network("blue", "10.1.0.0/16")).await.expect(404);
     server.post("/apis/networking.k8s.io/v1/networkpolicies", &policy("p")).await.expect(400);
     server.post(NETWORKS, &json!({ "metadata": {} })).await.expect(400);
+    let mut copied = network("copied", "10.1.0.0/16");
+    copied["metadata"]["resourceVersion"] = json!("7");
+    server.post(NETWORKS, &copied).await.expect(400);
     let mut other = network("red", "10.1.0.0/16");
     other["metadata"]["uid"] = json!("another");
     assert_eq!(server.put(&format!("{NETWORKS}/red"), &other).await.expect(409).reason(), "Conflict");
@@ -187,7 +190,9 @@ async fn patches_of_every_type_are_understood_and_others_refused() {
     let patched = patch("application/strategic-merge-patch+json", again).await.expect(200).body;
     assert_eq!(patched["metadata"]["finalizers"], json!(["a.example/x", "a.example/y"]));
     assert_eq!(patched["spec"]["ingress"], json!([]));
-    for media in ["application/apply-patch+yaml", "application/json", "text/plain"] {
+    let told = patch("application/apply-patch+yaml", json!({})).await.expect(415).body;
+    assert!(told["message"].as_str().unwrap().contains("apply at the client"), "{told}");
+    for media in ["application/json", "text/plain"] {
         assert_eq!(patch(media, json!({})).await.expect(415).reason(), "UnsupportedMediaType");
     }
     patch("application/merge-patch+json", json!({ "metadata": { "name": "q" } })).await.expect(400);

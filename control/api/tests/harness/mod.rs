@@ -169,7 +169,12 @@ impl Server {
 
     /// Begins a watch.
     pub(crate) async fn watch(&self, path: &str) -> Lines {
-        let response = self.send(self.request(Method::GET, path).body(Body::empty()).unwrap()).await;
+        self.follow(self.request(Method::GET, path)).await
+    }
+
+    /// Begins the watch that a request asks for.
+    pub(crate) async fn follow(&self, request: hyper::http::request::Builder) -> Lines {
+        let response = self.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), 200);
         Lines { body: response.into_body(), rest: Vec::new() }
     }
