@@ -304,7 +304,7 @@ async fn deletions_obey_preconditions_and_finalizers() {
 
 /// Waits until the path is answered with the code.
 async fn until(server: &Server, path: &str, code: u16) {
-    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     while server.get(path).await.code != code {
         assert!(tokio::time::Instant::now() < end, "{path} is never answered with {code}");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -187,9 +187,9 @@ pub(crate) fn allow(selected: &str, from: &str, port: u16) -> Value {
     })
 }
 
-/// Waits until something holds; panics with its name when it does not within ten seconds.
+/// Waits until something holds; panics with its name when it does not within half a minute.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(30);
     while !holds().await {
         assert!(Instant::now() < end, "it never came about that {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

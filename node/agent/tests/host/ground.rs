@@ -172,7 +172,7 @@ impl Host {
     }
 
     pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(15);
+        let deadline = Instant::now() + PATIENCE;
         while !is_so() {
             assert!(Instant::now() < deadline, "{what}: {}", self.world());
             std::thread::sleep(Duration::from_millis(20));
@@ -258,7 +258,7 @@ impl Container {
         let process = Command::new("unshare").args(["--net", "sleep", "600"]).spawn().unwrap();
         let path = format!("/proc/{}/ns/net", process.id());
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         while std::fs::read_link(&path).unwrap() == own {
             assert!(Instant::now() < deadline, "no namespace of its own");
             std::thread::sleep(Duration::from_millis(1));
@@ -290,11 +290,17 @@ impl Container {
     }
 
     pub(crate) fn connect(&self, target: SocketAddr) -> std::io::Result<TcpStream> {
-        self.inside(|| TcpStream::connect_timeout(&target, Duration::from_millis(700)))
+        self.inside(|| TcpStream::connect_timeout(&target, PATIENCE))
     }
 
     pub(crate) fn reaches(&self, target: SocketAddr) -> bool {
         self.connect(target).is_ok_and(|mut stream| talks(&mut stream))
+    }
+
+    /// Nobody answers, not even no.
+    pub(crate) fn is_kept_from(&self, target: SocketAddr) -> bool {
+        let outcome = self.inside(|| TcpStream::connect_timeout(&target, SILENCE));
+        outcome.is_err_and(|fault| fault.kind() == std::io::ErrorKind::TimedOut)
     }
 }
 
@@ -308,10 +314,24 @@ impl Drop for Container {
 }
 
 pub(crate) fn talks(stream: &mut TcpStream) -> bool {
-    stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    is_answered(stream, PATIENCE)
+}
+
+pub(crate) fn is_cut(stream: &mut TcpStream) -> bool {
+    !is_answered(stream, SILENCE)
+}
+
+fn is_answered(stream: &mut TcpStream, patience: Duration) -> bool {
+    stream.set_read_timeout(Some(patience)).unwrap();
     let mut byte = [0];
     stream.write_all(b"x").is_ok() && stream.read_exact(&mut byte).is_ok()
 }
+
+/// For what must come: a busy machine may take long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// For what must not: longer than TCP's first retransmission.
+const SILENCE: Duration = Duration::from_millis(1500);
 
 /// Changes links and addresses of this host.
 pub(crate) fn ip(line: &str) {

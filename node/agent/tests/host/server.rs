@@ -48,7 +48,7 @@ impl Server {
 
     pub(crate) async fn greet(&mut self) -> (Session, Hello) {
         let (from_node, to_node) =
-            timeout(Duration::from_secs(10), self.calls.recv()).await.unwrap().unwrap();
+            timeout(Duration::from_secs(30), self.calls.recv()).await.unwrap().unwrap();
         let mut session = Session { from_node, to_node };
         let NodeMessage::Hello(hello) = session.hear().await else { panic!("the hello comes first") };
         assert_eq!((hello.name.as_str(), hello.mtu), ("n1", 1500));
@@ -71,7 +71,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) async fn hear(&mut self) -> NodeMessage {
-        timeout(Duration::from_secs(10), self.from_node.message()).await.unwrap().unwrap().unwrap()
+        timeout(Duration::from_secs(30), self.from_node.message()).await.unwrap().unwrap().unwrap()
     }
 
     /// Sends a generation, and waits until it is in the kernel.

@@ -6,7 +6,7 @@ use record::door::{Attached, Reply, Request};
 use record::inspect::{Answer, Question};
 use record::{DropReason, Generation, RuleId, RuleSetId};
 
-use crate::ground::{Agent, Container, Host, attached, on_a_host, talks};
+use crate::ground::{Agent, Container, Host, attached, is_cut, on_a_host, talks};
 use crate::server::Server;
 use crate::world::{detach, group, isolation, request, world};
 
@@ -37,8 +37,8 @@ async fn on_the_host(host: Host) {
     // A policy isolates `app=db`; the flow that stands is cut, a new one is denied, by name.
     let mut standing = web.connect(target).unwrap();
     session.send(2, isolation(), Vec::new()).await;
-    assert!(!web.reaches(target), "denied: {}", host.world());
-    assert!(!talks(&mut standing), "a standing flow is judged anew");
+    assert!(web.is_kept_from(target), "denied: {}", host.world());
+    assert!(is_cut(&mut standing), "a standing flow is judged anew");
     let Reply::Answer { answer: Answer::Drops(drops) } =
         host.ask(&Request::Ask { question: Question::Drops })
     else {
@@ -61,7 +61,7 @@ async fn on_the_host(host: Host) {
     let late_is = host.attach(request("late", &late, &[("app", "db")]));
     assert!(late_is.judged && late.reaches(target), "{late_is:?}: {}", host.world());
     let warm = host.time_of_attaches();
-    assert!(warm < Duration::from_millis(250), "a warm attach took {warm:?}");
+    assert!(warm < Duration::from_secs(1), "a warm attach waits for nobody; it took {warm:?}");
 
     // The server is back: it is told what is held and who is attached, and sends nothing that is held.
     let mut server = Server::start(&host);
@@ -85,7 +85,7 @@ async fn on_the_host(host: Host) {
     assert!(talks(&mut standing), "a stopped agent leaves containers alone");
     let mut agent = host.agent();
     assert_eq!(host.ask(&Request::Detach(detach("db"))), Reply::Done);
-    assert!(!web.reaches(target), "what is detached is not reached");
+    assert!(web.is_kept_from(target), "what is detached is not reached");
     assert_eq!(host.list(), vec![web_is]);
     agent.stop();
     drop((listener, standing));
