@@ -5,7 +5,7 @@
 //! `intent`'s, where they are kept is `store`'s.
 //!
 //! ```text
-//!     listen -> connection (limits) -> identity -> server (target, authorize, query) -> read | watch | write | remove -> store
+//!     listen -> connection (limits) -> identity -> route (target, authorize, query) -> read | watch | write | remove -> store
 //!                                         |         |
 //!             document, merge -> prepare (intent) -> commit (admission)
 //! ```
@@ -40,6 +40,7 @@ mod query;
 mod read;
 mod reap;
 mod remove;
+mod route;
 mod selector;
 mod serve;
 mod server;

@@ -142,7 +142,10 @@ async fn garbage_is_refused_and_the_server_lives_on() {
             .map(|c| format!("{}: &{0} [{}]\n", c as char, format!("*{},", (c - 1) as char).repeat(9)))
             .collect::<String>();
     let bombed = server.call(Method::POST, NAMESPACES, "application/yaml", bomb).await;
-    assert!(bombed.code == 400 && bombed.body["message"].to_string().contains("repeats itself"), "{bombed:?}");
+    assert!(
+        bombed.code == 400 && bombed.body["message"].to_string().contains("repeats itself"),
+        "{bombed:?}"
+    );
     server.call(Method::from_bytes(b"BREW").unwrap(), NAMESPACES, "application/json", "").await.expect(405);
     for path in [
         "/api/v1/namespaces/%00",
