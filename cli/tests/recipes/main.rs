@@ -53,13 +53,7 @@ fn open() -> Table {
     Table::read(
         "
             web  api  db   pay  ops  try  world
-        web    *    *    *    *    *    *    *
-        api    *    *    *    *    *    *    *
-        db     *    *    *    *    *    *    *
-        pay    *    *    *    *    *    *    *
-        ops    *    *    *    *    *    *    *
-        try    *    *    *    *    *    *    *
-        world  *    *    *    *    *    *    *
+        others *    *    *    *    *    *    *
         ",
     )
 }

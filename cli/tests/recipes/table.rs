@@ -12,11 +12,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Reads a table: the first line names the columns, each other one a sender and its cells: letters, `*` for everything, `-`
-    /// for nothing.
+    /// Reads a table: the first line names the columns, who are the senders too, each other one a sender and its cells: letters,
+    /// `*` for everything, `-` for nothing. The cells of `others` are those of every sender that has no line.
     ///
     /// # Panics
-    /// If a row has not as many cells as there are columns.
+    /// If a line has not as many cells as there are columns, or a sender has two lines or none.
     pub(crate) fn read(text: &str) -> Self {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let columns: Vec<String> = words(lines.next().expect("a table has a head"));
@@ -25,7 +25,15 @@ impl Table {
             let mut cells = words(line);
             let row = cells.remove(0);
             assert_eq!(cells.len(), columns.len(), "{line}");
+            assert!(row == OTHERS || columns.contains(&row), "{line}: no such sender");
             assert!(rows.insert(row, cells).is_none(), "{line} twice");
+        }
+        let others = rows.remove(OTHERS);
+        for column in &columns {
+            if !rows.contains_key(column) {
+                let cells = others.clone().unwrap_or_else(|| panic!("{column} has no line"));
+                rows.insert(column.clone(), cells);
+            }
         }
         Self { columns, rows }
     }
@@ -76,9 +84,11 @@ fn padded(cells: &[String]) -> String {
     cells.iter().map(|cell| format!("{cell:6} ")).collect::<String>().trim_end().to_owned()
 }
 
+const OTHERS: &str = "others";
+
 #[test]
 fn a_table_says_which_letters_are_open_and_where_another_differs() {
-    let table = Table::read("   a  b\n a *  -\n b hp -");
+    let table = Table::read("   a  b\n b hp -\n others *  -");
     assert!(table.is_open("a", "a", 'x') && !table.is_open("a", "b", 'x'));
     assert!(table.is_open("b", "a", 'h') && !table.is_open("b", "a", 'd'));
     let measured = table.measured("hp", |from, to, letter| (from, to) == ("b", "a") && letter == 'h');

@@ -17,12 +17,7 @@ spec:
         table: "
             web  api  db   pay  ops  try  world
     web     -    -    -    -    -    -    -
-    api     *    *    *    *    *    *    *
-    db      *    *    *    *    *    *    *
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
-    world   *    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -40,12 +35,7 @@ spec:
         table: "
             web  api  db   pay  ops  try  world
     web     -    -    *    -    -    -    -
-    api     *    *    *    *    *    *    *
-    db      *    *    *    *    *    *    *
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
-    world   *    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -63,10 +53,7 @@ spec:
     web     -    -    -    -    -    -    -
     api     -    -    -    -    -    -    -
     db      -    -    -    -    -    -    -
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
-    world   *    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -86,10 +73,7 @@ spec:
     web     *    *    *    *    *    *    -
     api     *    *    *    *    *    *    -
     db      *    *    *    *    *    *    -
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
-    world   *    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -110,13 +94,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    *    *    *    *    *
     api     d    d    d    *    d    d    -
-    db      *    *    *    *    *    *    *
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
-    world   *    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -143,13 +122,9 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    -    *    *    *    *
     api     -    -    p    -    -    -    -
     db      *    *    hp   *    *    *    *
-    pay     *    *    -    *    *    *    *
-    ops     *    *    -    *    *    *    *
-    try     *    *    -    *    *    *    *
-    world   *    *    -    *    *    *    *
+    others  *    *    -    *    *    *    *
 ",
     },
     Recipe {
@@ -168,13 +143,9 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    -    *    *    *    *
     api     *    *    *    *    *    *    *
     db      *    -    -    -    -    -    -
-    pay     *    *    -    *    *    *    *
-    ops     *    *    -    *    *    *    *
-    try     *    *    -    *    *    *    *
-    world   *    *    -    *    *    *    *
+    others  *    *    -    *    *    *    *
 ",
     },
 ];

@@ -15,13 +15,7 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     -    *    *    *    *    *    *
-    api     -    *    *    *    *    *    *
-    db      -    *    *    *    *    *    *
-    pay     -    *    *    *    *    *    *
-    ops     -    *    *    *    *    *    *
-    try     -    *    *    *    *    *    *
-    world   -    *    *    *    *    *    *
+    others  -    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -37,13 +31,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    -    *    *    *    *
     api     *    *    *    *    *    *    *
-    db      *    *    -    *    *    *    *
-    pay     *    *    -    *    *    *    *
-    ops     *    *    -    *    *    *    *
-    try     *    *    -    *    *    *    *
-    world   *    *    -    *    *    *    *
+    others  *    *    -    *    *    *    *
 ",
     },
     Recipe {
@@ -64,13 +53,7 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    -    -    *    *    *    *
-    api     *    -    -    *    *    *    *
-    db      *    -    -    *    *    *    *
-    pay     *    -    -    *    *    *    *
-    ops     *    -    -    *    *    *    *
-    try     *    -    -    *    *    *    *
-    world   *    -    -    *    *    *    *
+    others  *    -    -    *    *    *    *
 ",
     },
     Recipe {
@@ -84,13 +67,7 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     -    -    -    *    *    *    *
-    api     -    -    -    *    *    *    *
-    db      -    -    -    *    *    *    *
-    pay     -    -    -    *    *    *    *
-    ops     -    -    -    *    *    *    *
-    try     -    -    -    *    *    *    *
-    world   -    -    -    *    *    *    *
+    others  -    -    -    *    *    *    *
 ",
     },
     Recipe {
@@ -109,10 +86,7 @@ spec:
     web     *    *    *    *    *    *    *
     api     *    *    *    *    *    *    *
     db      *    *    *    *    *    *    *
-    pay     -    -    -    *    *    *    *
-    ops     -    -    -    *    *    *    *
-    try     -    -    -    *    *    *    *
-    world   -    -    -    *    *    *    *
+    others  -    -    -    *    *    *    *
 ",
     },
     Recipe {
@@ -128,13 +102,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    *    *    *    *    *
-    api     *    *    *    *    *    *    *
-    db      *    *    *    *    *    *    *
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
     world   -    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -150,13 +119,9 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     -    *    *    *    *    *    *
-    api     -    *    *    *    *    *    *
-    db      -    *    *    *    *    *    *
     pay     *    *    *    *    *    *    *
     ops     *    *    *    *    *    *    *
-    try     -    *    *    *    *    *    *
-    world   -    *    *    *    *    *    *
+    others  -    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -172,13 +137,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     -    *    *    *    *    *    *
-    api     -    *    *    *    *    *    *
-    db      -    *    *    *    *    *    *
-    pay     -    *    *    *    *    *    *
-    ops     -    *    *    *    *    *    *
     try     *    *    *    *    *    *    *
-    world   -    *    *    *    *    *    *
+    others  -    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -196,13 +156,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     -    *    *    *    *    *    *
-    api     -    *    *    *    *    *    *
-    db      -    *    *    *    *    *    *
-    pay     -    *    *    *    *    *    *
     ops     *    *    *    *    *    *    *
-    try     -    *    *    *    *    *    *
-    world   -    *    *    *    *    *    *
+    others  -    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -220,13 +175,9 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    -    *    *    *    *
     api     *    *    *    *    *    *    *
-    db      *    *    -    *    *    *    *
-    pay     *    *    -    *    *    *    *
-    ops     *    *    -    *    *    *    *
     try     *    *    *    *    *    *    *
-    world   *    *    -    *    *    *    *
+    others  *    *    -    *    *    *    *
 ",
     },
     Recipe {
@@ -254,11 +205,7 @@ spec:
             web  api  db   pay  ops  try  world
     web     *    p    p    *    *    *    *
     api     *    p    hp   *    *    *    *
-    db      *    -    -    *    *    *    *
-    pay     *    -    -    *    *    *    *
-    ops     *    -    -    *    *    *    *
-    try     *    -    -    *    *    *    *
-    world   *    -    -    *    *    *    *
+    others  *    -    -    *    *    *    *
 ",
     },
     Recipe {
@@ -276,13 +223,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    -    -    *    *    *    *
-    api     *    -    -    *    *    *    *
-    db      *    -    -    *    *    *    *
-    pay     *    -    -    *    *    *    *
     ops     *    *    *    *    *    *    *
-    try     *    -    -    *    *    *    *
-    world   *    -    -    *    *    *    *
+    others  *    -    -    *    *    *    *
 ",
     },
 ];

@@ -22,13 +22,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     h    -    -    *    *    *    *
-    api     h    -    -    *    *    *    *
-    db      h    -    -    *    *    *    *
-    pay     h    -    -    *    *    *    *
-    ops     h    -    -    *    *    *    *
-    try     h    -    -    *    *    *    *
     world   *    -    -    *    *    *    *
+    others  h    -    -    *    *    *    *
 ",
     },
     Recipe {
@@ -46,13 +41,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     -    *    *    *    *    *    *
-    api     -    *    *    *    *    *    *
-    db      -    *    *    *    *    *    *
-    pay     -    *    *    *    *    *    *
-    ops     -    *    *    *    *    *    *
-    try     -    *    *    *    *    *    *
     world   n    *    *    *    *    *    *
+    others  -    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -72,12 +62,7 @@ spec:
         table: "
             web  api  db   pay  ops  try  world
     web     -    -    -    -    -    -    n
-    api     *    *    *    *    *    *    *
-    db      *    *    *    *    *    *    *
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
-    world   *    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -104,12 +89,7 @@ spec:
         table: "
             web  api  db   pay  ops  try  world
     web     *    *    *    *    *    *    f
-    api     *    *    *    *    *    *    *
-    db      *    *    *    *    *    *    *
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
-    world   *    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -127,13 +107,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    *    *    *    *    *
     api     h    h    h    h    h    h    -
-    db      *    *    *    *    *    *    *
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
-    world   *    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -152,13 +127,9 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    -    *    *    *    *
-    api     *    *    -    *    *    *    *
-    db      *    *    -    *    *    *    *
-    pay     *    *    -    *    *    *    *
-    ops     *    *    -    *    *    *    *
     try     *    *    p    *    *    *    *
     world   *    *    f    *    *    *    *
+    others  *    *    -    *    *    *    *
 ",
     },
 ];

@@ -17,13 +17,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     -    *    *    *    *    *    *
     api     p    *    *    *    *    *    *
-    db      -    *    *    *    *    *    *
-    pay     -    *    *    *    *    *    *
-    ops     -    *    *    *    *    *    *
-    try     -    *    *    *    *    *    *
-    world   -    *    *    *    *    *    *
+    others  -    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -39,13 +34,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     h    p    -    *    *    *    *
-    api     h    p    -    *    *    *    *
-    db      h    p    -    *    *    *    *
-    pay     h    p    -    *    *    *    *
-    ops     h    p    -    *    *    *    *
-    try     h    p    -    *    *    *    *
     world   *    -    -    *    *    *    *
+    others  h    p    -    *    *    *    *
 ",
     },
     Recipe {
@@ -63,13 +53,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    *    *    *    *    *
-    api     *    *    *    *    *    *    *
     db      h    p    -    h    -    -    -
-    pay     *    *    *    *    *    *    *
-    ops     *    *    *    *    *    *    *
-    try     *    *    *    *    *    *    *
-    world   *    *    *    *    *    *    *
+    others  *    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -85,13 +70,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    q    *    *    *    *
-    api     *    *    q    *    *    *    *
-    db      *    *    q    *    *    *    *
-    pay     *    *    q    *    *    *    *
-    ops     *    *    q    *    *    *    *
-    try     *    *    q    *    *    *    *
     world   *    *    -    *    *    *    *
+    others  *    *    q    *    *    *    *
 ",
     },
     Recipe {
@@ -107,13 +87,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    hqr  *    *    *    *
-    api     *    *    hqr  *    *    *    *
-    db      *    *    hqr  *    *    *    *
-    pay     *    *    hqr  *    *    *    *
-    ops     *    *    hqr  *    *    *    *
-    try     *    *    hqr  *    *    *    *
     world   *    *    *    *    *    *    *
+    others  *    *    hqr  *    *    *    *
 ",
     },
     Recipe {
@@ -129,13 +104,8 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    du   *    *    *    *    *
-    api     *    du   *    *    *    *    *
-    db      *    du   *    *    *    *    *
-    pay     *    du   *    *    *    *    *
-    ops     *    du   *    *    *    *    *
-    try     *    du   *    *    *    *    *
     world   *    -    *    *    *    *    *
+    others  *    du   *    *    *    *    *
 ",
     },
     Recipe {
@@ -155,10 +125,7 @@ spec:
     web     *    du   *    *    *    *    *
     api     *    du   *    *    *    *    *
     db      *    du   *    *    *    *    *
-    pay     *    -    *    *    *    *    *
-    ops     *    -    *    *    *    *    *
-    try     *    -    *    *    *    *    *
-    world   *    -    *    *    *    *    *
+    others  *    -    *    *    *    *    *
 ",
     },
     Recipe {
@@ -174,13 +141,7 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     -    *    *    *    *    *    *
-    api     -    *    *    *    *    *    *
-    db      -    *    *    *    *    *    *
-    pay     -    *    *    *    *    *    *
-    ops     -    *    *    *    *    *    *
-    try     -    *    *    *    *    *    *
-    world   -    *    *    *    *    *    *
+    others  -    *    *    *    *    *    *
 ",
     },
     Recipe {
@@ -200,13 +161,11 @@ spec:
 "#,
         table: "
             web  api  db   pay  ops  try  world
-    web     *    *    r    *    *    *    *
     api     *    *    qru  *    *    *    *
-    db      *    *    r    *    *    *    *
     pay     *    *    hr   *    *    *    *
     ops     *    *    hr   *    *    *    *
-    try     *    *    r    *    *    *    *
     world   *    *    -    *    *    *    *
+    others  *    *    r    *    *    *    *
 ",
     },
 ];
