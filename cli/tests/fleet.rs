@@ -97,14 +97,19 @@ fn containers_of_a_lab_are_judged_by_policy_and_the_fabric_says_why() {
         serde_json::from_str(&lab.done(&["get", "ep", "db", "-n", "shop", "-o", "json"])).unwrap();
     assert_eq!(endpoint["spec"]["node"], "n2");
     let target = format!("TCP:{}:5432", endpoint["spec"]["addresses"][0].as_str().unwrap());
-    let reaches = |name: &str| {
+    let reaches = |name: &str, limit: &str| {
         let container = format!("shop/{name}");
-        lab.run(&["lab", "exec", &container, "--", "timeout", "2", "socat", "-", &target])
+        lab.run(&["lab", "exec", &container, "--", "timeout", limit, "socat", "-", &target])
     };
     let told = lab.done(&["explain", "shop/web", "shop/db:5432"]);
     assert!(told.starts_with("ALLOWED 5432/TCP"), "{told}");
     assert!(told.contains("datapath  n2: it passes") && told.contains("over the overlay to n2"), "{told}");
-    assert_eq!(String::from_utf8_lossy(&reaches("web").stdout), "ahoy\n");
+    // It is told that socat runs, not that it listens already.
+    let listens = || {
+        let output = reaches("web", "20");
+        if output.stdout == b"ahoy\n" { Ok(()) } else { Err(format!("{output:?}")) }
+    };
+    lab::wait_until(std::time::Duration::from_secs(60), "the db answers", listens).unwrap();
     let told = lab.done(&["explain", "other", "db:5432", "-n", "shop"]);
     assert!(told.starts_with("DENIED 5432/TCP") && told.contains("NetworkPolicy shop/db"), "{told}");
     assert!(
@@ -112,7 +117,7 @@ fn containers_of_a_lab_are_judged_by_policy_and_the_fabric_says_why() {
         "{told}"
     );
     assert_eq!(lab.run(&["explain", "other", "db:5432", "-n", "shop", "--check"]).status.code(), Some(1));
-    assert_eq!(reaches("other").status.code(), Some(124));
+    assert_eq!(reaches("other", "2").status.code(), Some(124));
 
     let told = lab.done(&["explain", "world", "shop/db:5432"]);
     assert!(

@@ -269,7 +269,7 @@ fn everybody_answers(fabric: &Fabric, kept: &BTreeMap<(u16, String), Kept>) {
         }
         asked.push((Asker { name: asker.clone(), namespace: from.namespace.clone() }, questions));
     }
-    hold(fabric, "every container that was kept answers", &asked, LIMIT);
+    hold(fabric, "every container that was kept answers", &asked);
 }
 
 /// How many entries the kernel has in a map that is pinned somewhere below a folder, those of gateways left out: they name no link.
@@ -314,4 +314,3 @@ const KILLS: usize = 32;
 const SEED: u64 = 20;
 /// Containers that each host keeps at most.
 const KEPT: usize = 12;
-const LIMIT: Duration = Duration::from_millis(1500);

@@ -38,7 +38,8 @@ YAML
 page=$("$sealane" -n shop get endpoints -o json | grep -o '10\.77\.0\.[0-9]*' | head -n 1)
 reads() { "$sealane" run --namespace shop --network web -- curl -s -m 5 "http://$page/net.yaml" | grep -q VirtualNetwork; }
 # The server in the container may still be starting.
-reads || { sleep 1; reads; } || fail "one container reads from the other, at $page"
+for _ in $(seq 20); do reads && break || sleep 1; done
+reads || fail "one container reads from the other, at $page"
 
 anybody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$sealane" "$@" 2>&1; }
 anybody get endpoints -A | grep -q "$page" || fail "anyone may look"

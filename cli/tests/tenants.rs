@@ -6,7 +6,6 @@ mod fabric;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use fabric::Fabric;
 use fabric::ask::{Asker, Question, hold};
@@ -148,7 +147,7 @@ impl World {
                 all.push((Asker { name, namespace: container.namespace().clone() }, questions));
             }
         }
-        hold(&self.fabric, claim, &all, LIMIT);
+        hold(&self.fabric, claim, &all);
         all.iter().map(|(_, questions)| questions.len()).sum()
     }
 }
@@ -202,5 +201,3 @@ const FORMS: [(Protocol, bool); 4] =
     [(Protocol::Tcp, true), (Protocol::Tcp, false), (Protocol::Udp, true), (Protocol::Udp, false)];
 const TENANTS: usize = 64;
 const PORT: u16 = 7000;
-/// Longer than TCP's first retransmission.
-const LIMIT: Duration = Duration::from_millis(1500);

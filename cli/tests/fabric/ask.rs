@@ -63,11 +63,23 @@ pub(crate) struct Wrong {
     pub(crate) text: String,
 }
 
-/// Asks everything, each asker's questions together, and gives what is not as it should be.
-pub(crate) fn ask(all: &[(Asker, Vec<Question>)], limit: Duration) -> Vec<Wrong> {
+/// Asks everything, each asker's questions together, and gives what is not as it should be. Who must answer has all the time that
+/// a busy machine may need; who may not has so long as shows it: longer than TCP's first retransmission.
+pub(crate) fn ask(all: &[(Asker, Vec<Question>)]) -> Vec<Wrong> {
     let outcomes = at_once(all, ASKERS, |(asker, questions)| {
-        let probes: Vec<Probe> = questions.iter().map(|question| question.probe).collect();
-        Probe::send(&probes, &asker.namespace, limit).unwrap()
+        let mut outcomes = vec![Outcome::Silent; questions.len()];
+        for (limit, is_wanted) in [(ANSWER, true), (SILENCE, false)] {
+            let of_kind = |(_, question): &(usize, &Question)| question.wanted.is_some() == is_wanted;
+            let (places, probes): (Vec<usize>, Vec<Probe>) = questions
+                .iter()
+                .enumerate()
+                .filter(of_kind)
+                .map(|(place, question)| (place, question.probe))
+                .unzip();
+            let measured = Probe::send(&probes, &asker.namespace, limit).unwrap();
+            places.into_iter().zip(measured).for_each(|(place, outcome)| outcomes[place] = outcome);
+        }
+        outcomes
     });
     let mut wrong = Vec::new();
     for (place, ((asker, questions), outcomes)) in all.iter().zip(outcomes).enumerate() {
@@ -86,8 +98,8 @@ pub(crate) fn ask(all: &[(Asker, Vec<Question>)], limit: Duration) -> Vec<Wrong>
 
 /// Asks everything; anything that is not as it should be ends the proof.
 #[track_caller]
-pub(crate) fn hold(fabric: &Fabric, claim: &str, all: &[(Asker, Vec<Question>)], limit: Duration) {
-    let wrong = ask(all, limit);
+pub(crate) fn hold(fabric: &Fabric, claim: &str, all: &[(Asker, Vec<Question>)]) {
+    let wrong = ask(all);
     if !wrong.is_empty() {
         let asked: usize = all.iter().map(|(_, questions)| questions.len()).sum();
         fabric.fail(&summary(claim, asked, &wrong));
@@ -106,4 +118,6 @@ pub(crate) fn summary(claim: &str, asked: usize, wrong: &[Wrong]) -> String {
 
 /// Those who wait for answers at a time; waiting costs nothing.
 const ASKERS: usize = 64;
+const ANSWER: Duration = Duration::from_secs(20);
+const SILENCE: Duration = Duration::from_millis(1500);
 const SHOWN: usize = 40;

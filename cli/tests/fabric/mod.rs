@@ -31,15 +31,16 @@ pub(crate) struct Fabric {
 }
 
 impl Fabric {
-    /// With so many hosts. What a run of the same proof that was killed has left is removed first.
+    /// With so many hosts. What runs that were killed have left is removed first.
     pub(crate) fn up(name: &str, nodes: u16) -> Self {
         Self::with(Options::running(name, nodes, Path::new(env!("CARGO_BIN_EXE_sealane"))))
     }
 
-    /// With these options.
+    /// With these options; the lab's name is [`own`].
     pub(crate) fn with(options: Options) -> Self {
         lab::sweep().unwrap();
-        let name = options.name.clone();
+        let name = own(&options.name);
+        let options = Options { name: name.clone(), ..options };
         let fabric = Self { lab: Some(Lab::up(options).unwrap()), name };
         fabric.await_ready(PATIENCE).unwrap();
         fabric
@@ -48,9 +49,10 @@ impl Fabric {
     /// With these options, while one host's agent is not started.
     pub(crate) fn with_absent(options: Options, absent: u16) -> Self {
         lab::sweep().unwrap();
-        let name = options.name.clone();
+        let name = own(&options.name);
         let nodes = options.nodes;
-        let fabric = Self { lab: Some(Lab::up(Options { start: false, ..options }).unwrap()), name };
+        let options = Options { name: name.clone(), start: false, ..options };
+        let fabric = Self { lab: Some(Lab::up(options).unwrap()), name };
         fabric.server().start().unwrap();
         for host in (1..=nodes).filter(|host| *host != absent) {
             fabric.node(host).start().unwrap();
@@ -193,6 +195,11 @@ impl Deref for Fabric {
     fn deref(&self) -> &Lab {
         self.lab.as_ref().expect("the lab goes with the fabric")
     }
+}
+
+/// The name of a proof's lab in this run, so that two runs on one machine do not meet.
+pub(crate) fn own(proof: &str) -> String {
+    format!("{proof}{}", std::process::id())
 }
 
 /// The address by which a host's own processes reach a container of it (`docs/design`: shadow addresses).

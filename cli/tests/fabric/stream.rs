@@ -73,7 +73,7 @@ fn receive(mut stream: &TcpStream, wanted: &[u8]) -> io::Result<()> {
 }
 
 fn connected(from: &Namespace, to: &Namespace, address: SocketAddr) -> io::Result<(TcpStream, TcpStream)> {
-    let listener = to.enter(|| TcpListener::bind(address)).map_err(io::Error::other)??;
+    let listener = listen(to, address)?;
     let client = from.enter(|| TcpStream::connect_timeout(&address, LIMIT)).map_err(io::Error::other)??;
     let (server, _) = listener.accept()?;
     for stream in [&server, &client] {
@@ -82,6 +82,20 @@ fn connected(from: &Namespace, to: &Namespace, address: SocketAddr) -> io::Resul
         stream.set_nodelay(true)?;
     }
     Ok((server, client))
+}
+
+/// Listens. Between its fork and its exec, a program that another test starts holds a copy of every open descriptor, also of a
+/// listener that is closed here by now: then the address is in use a moment longer.
+fn listen(namespace: &Namespace, address: SocketAddr) -> io::Result<TcpListener> {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match namespace.enter(|| TcpListener::bind(address)).map_err(io::Error::other)? {
+            Err(fault) if fault.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn echo(mut stream: TcpStream) {

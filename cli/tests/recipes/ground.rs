@@ -9,7 +9,6 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use lab::container::{Container, Spec};
 use lab::echo::{Echo, Listen};
@@ -158,7 +157,7 @@ impl Ground {
         asked.push((asker, questions));
         cells.push(of);
         asked.extend(self.hosts_to_own());
-        let wrong = ask(&asked, LIMIT);
+        let wrong = ask(&asked);
         if wrong.is_empty() {
             return;
         }
@@ -311,6 +310,3 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: test, labels: {purpose: testing}, annotations: {sealane.dev/network: wide}}
 ";
-
-/// Longer than TCP's first retransmission.
-const LIMIT: Duration = Duration::from_millis(1500);

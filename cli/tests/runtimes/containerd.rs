@@ -37,7 +37,8 @@ impl<'a> Containerd<'a> {
         let folder = host.folder().join("containerd");
         fs::create_dir_all(folder.join("plugins")).unwrap();
         fs::create_dir_all(folder.join("networks")).unwrap();
-        fs::copy(plugin::binary(), folder.join("plugins/sealane-cni")).unwrap();
+        // A copy could be busy: whatever another test starts meanwhile has it open for writing until its exec.
+        std::os::unix::fs::symlink(plugin::binary(), folder.join("plugins/sealane-cni")).unwrap();
         let list = network.list(fabric, host).to_string();
         fs::write(folder.join("networks/10-sealane.conflist"), list).unwrap();
         let config = format!(

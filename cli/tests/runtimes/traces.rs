@@ -8,7 +8,7 @@ use lab::mount::Mount;
 use lab::{Host, wait_until};
 use record::door::TOMBSTONES;
 
-use crate::fabric::{Fabric, PATIENCE};
+use crate::fabric::{Fabric, PATIENCE, own};
 
 /// The control groups that runtimes made for a lab's containers. Those of the unified hierarchy go with the lab; on hosts that
 /// keep the old controllers beside it, runc makes the same path in each of theirs. Removed with this value, which must
@@ -18,11 +18,21 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Of the lab with this name; what a proof that was killed has left is removed.
-    pub(crate) fn of(lab: &str) -> Self {
-        let groups = Self { lab: lab.to_owned() };
-        groups.remove();
-        groups
+    /// Of this proof's lab. What runs that were killed have left is removed.
+    pub(crate) fn of(proof: &str) -> Self {
+        for folder in Self::folders() {
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let labs = lab::Lab::all();
+            let is_left = |path: &PathBuf| {
+                path.is_dir()
+                    && !labs.iter().any(|lab| path.file_name().is_some_and(|name| name == lab.as_str()))
+            };
+            for left in entries.map(|entry| entry.path()).filter(is_left) {
+                // Whoever else is at it may have been quicker.
+                let _ = Cgroup::at(&left).remove();
+            }
+        }
+        Self { lab: own(proof) }
     }
 
     /// The path of a host's container in every hierarchy.
@@ -31,10 +41,13 @@ impl Groups {
     }
 
     fn all(&self) -> Vec<PathBuf> {
+        Self::folders().map(|folder| folder.join(&self.lab)).filter(|path| path.exists()).collect()
+    }
+
+    /// The folder of all labs in each of the old hierarchies.
+    fn folders() -> impl Iterator<Item = PathBuf> {
         let old = Mount::list().unwrap().into_iter().filter(|mount| mount.kind == "cgroup");
-        old.map(|mount| mount.point.join("sealane-lab").join(&self.lab))
-            .filter(|path| path.exists())
-            .collect()
+        old.map(|mount| mount.point.join("sealane-lab"))
     }
 
     fn remove(&self) {
