@@ -8,9 +8,7 @@ use checks::module::{Imports, Tree, circles};
 use checks::{packages, root};
 
 /// Crates whose circles are known, each with its reason.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    ("compile", "what is to be done for a tenant is still part of the compiler"),
-];
+const EXCEPTIONS: &[(&str, &str)] = &[];
 
 #[test]
 fn no_modules_of_a_crate_import_one_another_in_a_circle() {

@@ -15,6 +15,7 @@ use crate::input::{Change, Endpoint, Universe};
 use crate::ledger::{Changes, Ledger};
 use crate::number::{Numbers, Stored};
 use crate::tenant::{Desk, Tenant};
+use crate::work::Work;
 
 /// The state of the fabric, as records.
 #[derive(Clone, Debug)]
@@ -30,21 +31,6 @@ pub struct Compiler {
 
 /// Groups that nobody is in any more and that are kept for now.
 pub type Left = BTreeSet<(TenantId, Group)>;
-
-/// What has been done since the compiler was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Label selectors tried on endpoints, or on endpoints that are alike.
-    pub selectors_tried: u64,
-    /// Endpoints whose groups were worked out.
-    pub endpoints_grouped: u64,
-    /// Groups whose rule sets were worked out.
-    pub groups_judged: u64,
-    /// Rows that were worked out.
-    pub rows_built: u64,
-    /// Records put or removed.
-    pub records_written: u64,
-}
 
 /// What the compiler could not do; until it can, what is concerned is denied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

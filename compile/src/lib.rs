@@ -42,8 +42,9 @@ mod number;
 mod row;
 mod tenant;
 mod verdict;
+mod work;
 
-pub use compiler::{Compiler, Left, Problem, Work};
+pub use compiler::{Compiler, Left, Problem};
 pub use difference::{Difference, diff};
 pub use explain::{
     End, ExplainError, Explanation, Inquiry, Party, SideTold, rule_in_words, selector_in_words,
@@ -53,3 +54,4 @@ pub use judge::{Someone, judge};
 pub use ledger::{Changes, Delivery};
 pub use number::{LoadError, Numbers, Stored};
 pub use verdict::{Flow, Judged, Tables, verdict};
+pub use work::Work;

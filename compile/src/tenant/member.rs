@@ -19,8 +19,8 @@ use record::{Group, Labels, NamedPort, Prefix, SelectorId};
 
 use super::index::{drop_from, last_address};
 use super::universe::Universe;
-use crate::compiler::Work;
 use crate::input::Endpoint;
+use crate::work::Work;
 
 /// An endpoint's identity in the fabric.
 pub(super) type Uid = Arc<str>;

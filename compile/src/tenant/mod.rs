@@ -32,10 +32,10 @@ use self::group::Groups;
 use self::member::{Members, NamespaceMap};
 use self::policy::{Policies, PolicyKey, PolicyState};
 use self::rule_set::RuleSets;
-use crate::compiler::Work;
 use crate::input::{Endpoint, Universe, subject};
 use crate::ledger::{Ledger, Scope};
 use crate::number::{GroupName, Numbers};
+use crate::work::Work;
 
 /// What settling writes to and numbers from.
 pub(crate) struct Desk<'a> {
