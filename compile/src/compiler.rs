@@ -29,8 +29,8 @@ pub struct Compiler {
     work: Work,
 }
 
-/// Groups that nobody is in any more and that are kept for now.
-pub type Left = BTreeSet<(TenantId, Group)>;
+/// Groups that nobody is in any more and that are kept for now; one that was kept twice is in it twice.
+pub type Left = Vec<(TenantId, Group)>;
 
 /// What the compiler could not do; until it can, what is concerned is denied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +66,7 @@ impl Compiler {
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Changes {
         self.settle(changes, |tenant, desk| {
             tenant.settle(desk);
-            BTreeSet::new()
+            Vec::new()
         })
         .0
     }
@@ -80,7 +80,7 @@ impl Compiler {
     fn settle(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
-        settle: impl Fn(&mut Tenant, &mut Desk<'_>) -> BTreeSet<Group>,
+        settle: impl Fn(&mut Tenant, &mut Desk<'_>) -> Vec<Group>,
     ) -> (Changes, Left) {
         let mut concerned = std::mem::take(&mut self.waiting);
         for change in changes {
@@ -208,7 +208,7 @@ impl Compiler {
             Change::Keep(id, universe) => {
                 return self.with_tenant(id, |tenant, desk| tenant.keep(universe, desk));
             }
-            Change::Bury(id, group) => return self.with_tenant(id, |tenant, _| tenant.bury(group)),
+            Change::Bury(id, group) => return self.with_tenant(id, |tenant, _| tenant.release_group(group)),
             Change::PutEndpoint(endpoint) => return self.put_endpoint(endpoint),
             Change::RemoveEndpoint(id, uid) => return self.remove_endpoint(id, &uid),
         }

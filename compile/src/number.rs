@@ -4,6 +4,9 @@
 //! name has the same number for as long as it is in use, across restarts too ([`Numbers::drain`], [`Numbers::load`]); a freed
 //! number rests before another name gets it, so that what is still under way on some node is never mistaken for something else.
 //! While it rests, its own name gets it back.
+//!
+//! A group's number outlives what was told about it: a node's flow that nobody has sent in for hours still has it, and takes it for
+//! whoever has it now. So groups rest [`QUIET`] times as long while their tenant has numbers enough.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -136,6 +139,19 @@ impl Numbers {
         }
     }
 
+    /// The time: what was told last, or the newest that is among the stored numbers.
+    pub fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// Whether a number rests, so that time means something.
+    pub fn is_resting(&self) -> bool {
+        !self.selectors.resting.is_empty()
+            || !self.rules.resting.is_empty()
+            || !self.rule_sets.resting.is_empty()
+            || self.groups.values().any(|groups| !groups.resting.is_empty())
+    }
+
     /// The numbers that were drained before. Those in use then stay taken until [`Numbers::sweep`].
     pub fn load(rest: u64, stored: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, LoadError> {
         let mut numbers = Self::new(rest);
@@ -143,6 +159,7 @@ impl Numbers {
             let name: Name = decode(&key)?;
             let slot: Slot = decode(&value)?;
             let words = format!("{name:?}");
+            numbers.clock = numbers.clock.max(slot.freed.unwrap_or_default());
             let taken = match name {
                 Name::Selector(name) => numbers.selectors.restore(name, slot),
                 Name::Rule(name) => numbers.rules.restore(name, slot),
@@ -179,15 +196,21 @@ impl Numbers {
     /// Tells the time, in the unit of `rest`; it never goes back. Numbers that have rested enough may be given to other names.
     pub fn advance(&mut self, now: u64) {
         self.clock = self.clock.max(now);
-        let Some(until) = self.clock.checked_sub(self.rest) else { return };
+        let (Some(until), quiet) = (self.rested(1), self.rested(QUIET)) else { return };
         let touched = &mut self.touched;
         touched.extend(self.selectors.forget(until).map(|name| Name::Selector((*name).clone())));
         touched.extend(self.rules.forget(until).map(|name| Name::Rule((*name).clone())));
         touched.extend(self.rule_sets.forget(until).map(|name| Name::RuleSet((*name).clone())));
+        let Some(until) = quiet else { return };
         for (tenant, groups) in &mut self.groups {
             touched.extend(groups.forget(until).map(|name| Name::Group(*tenant, (*name).clone())));
         }
         self.groups.retain(|_, groups| !groups.names.is_empty());
+    }
+
+    /// What was freed at this time or before has rested so many times as long as it must.
+    fn rested(&self, times: u64) -> Option<u64> {
+        self.clock.checked_sub(self.rest.saturating_mul(times))
     }
 
     /// Frees what has been loaded and not asked for since: call it when the inputs are complete after a restart.
@@ -232,6 +255,11 @@ impl Numbers {
 
     /// The number of a group; `None`: all of the tenant's are in use or rest.
     pub(crate) fn group(&mut self, tenant: TenantId, name: &GroupName) -> Option<Group> {
+        if let Some(until) = self.rested(1).filter(|_| self.groups_of(tenant).is_full()) {
+            let groups = self.groups.get_mut(&tenant).into_iter();
+            let freed = groups.flat_map(|groups| groups.forget(until).collect::<Vec<_>>());
+            self.touched.extend(freed.map(|name| Name::Group(tenant, (*name).clone())));
+        }
         let (number, new) = self.groups_of(tenant).claim(name)?;
         if new {
             self.touched.insert(Name::Group(tenant, name.clone()));
@@ -241,7 +269,11 @@ impl Numbers {
 
     /// Whether another group of the tenant can get a number.
     pub(crate) fn has_group_left(&self, tenant: TenantId) -> bool {
-        self.groups.get(&tenant).is_none_or(|groups| !groups.is_full())
+        let rested = |groups: &Interner<GroupName>| {
+            let first = groups.resting.first().map(|(freed, _)| *freed);
+            first.zip(self.rested(1)).is_some_and(|(freed, until)| freed <= until)
+        };
+        self.groups.get(&tenant).is_none_or(|groups| !groups.is_full() || rested(groups))
     }
 
     pub(crate) fn release_selector(&mut self, id: SelectorId) {
@@ -289,6 +321,10 @@ impl Numbers {
         Self { last_group: Group::FIRST.0 + count - 1, ..Self::new(rest) }
     }
 }
+
+/// How many times as long as other numbers a group's rests while the tenant has others: with the usual five minutes that is as long
+/// as a node remembers a flow that is quiet.
+const QUIET: u64 = 96;
 
 /// Names of one kind and their numbers, `first` to `last`.
 #[derive(Clone, Debug)]
@@ -450,6 +486,46 @@ mod tests {
         numbers.advance(110);
         assert_eq!(numbers.group(tenant, &group(3)), Some(first));
         assert_eq!(numbers.group(tenant, &group(1)), None, "the number is another's now");
+    }
+
+    #[test]
+    fn a_group_number_is_nobody_elses_while_a_flow_may_be_quiet_also_over_restarts() {
+        let tenant = TenantId(1);
+        let (rest, mut store) = (300, BTreeMap::new());
+        let mut numbers = Numbers::new(rest);
+        numbers.advance(1_000);
+        let old = numbers.group(tenant, &group(0)).unwrap();
+        numbers.release_group(tenant, old);
+        for hour in 1..=8u16 {
+            stored(&mut numbers, &mut store);
+            numbers = Numbers::load(rest, store.clone()).unwrap();
+            numbers.advance(1_000 + u64::from(hour) * 3_600 - 1);
+            numbers.sweep();
+            let fresh = numbers.group(tenant, &group(hour)).unwrap();
+            assert_ne!(fresh, old, "after {hour} hours");
+            numbers.release_group(tenant, fresh);
+        }
+        numbers.advance(1_000 + 8 * 3_600);
+        stored(&mut numbers, &mut store);
+        numbers = Numbers::load(rest, store.clone()).unwrap();
+        let taken: BTreeSet<Group> =
+            (10..300).filter_map(|port| numbers.group(tenant, &group(port))).collect();
+        assert!(!store.is_empty() && taken.len() == 290, "the others go on resting");
+        assert!(!numbers.groups[&tenant].names.contains_key(&group(0)), "a number is not held for ever");
+    }
+
+    #[test]
+    fn time_goes_on_from_the_newest_stored_number() {
+        let mut store = BTreeMap::new();
+        let mut numbers = Numbers::new(10);
+        assert!(!numbers.is_resting());
+        numbers.advance(500);
+        let first = numbers.rule(&rule(0));
+        numbers.release_rule(first);
+        assert!(numbers.is_resting());
+        stored(&mut numbers, &mut store);
+        let numbers = Numbers::load(10, store).unwrap();
+        assert_eq!(numbers.clock(), 500);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A tenant's groups: who is in each, and what judges them.
 //!
-//! Promises: a group is there while it has members; its number is given back when the last one leaves.
+//! Promises: a group is there while it has members or is kept; its number is given back with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,8 @@ pub(super) struct Groups {
     pub(super) fresh: BTreeSet<Group>,
     /// Groups that may have lost their last member.
     left: BTreeSet<Group>,
+    /// Groups that nobody keeps any more.
+    released: BTreeSet<Group>,
 }
 
 /// A group.
@@ -29,6 +31,8 @@ pub(super) struct Groups {
 pub(super) struct GroupState {
     pub(super) name: GroupName,
     members: u64,
+    /// How many need it although nobody is in it.
+    keepers: u64,
     pub(super) ingress: RuleSetId,
     pub(super) egress: RuleSetId,
     /// The rule sets that have a row about it.
@@ -66,6 +70,7 @@ impl Groups {
             GroupState {
                 name,
                 members: 0,
+                keepers: 0,
                 ingress: RuleSetId::OPEN,
                 egress: RuleSetId::OPEN,
                 rows: BTreeSet::new(),
@@ -90,23 +95,33 @@ impl Groups {
         self.states.is_empty()
     }
 
-    /// Keeps the groups that nobody is in any more, each as if it had a member: whoever buries them makes that one leave.
-    pub(super) fn keep_left(&mut self) -> BTreeSet<Group> {
-        let mut kept = BTreeSet::new();
-        for group in std::mem::take(&mut self.left) {
-            if let Some(state) = self.states.get_mut(&group).filter(|state| state.members == 0) {
-                state.members = 1;
-                kept.insert(group);
-            }
-        }
-        kept
+    /// Keeps the groups that have lost their last member just now, until each is released. Says which.
+    pub(super) fn keep_left(&mut self) -> Vec<Group> {
+        let left = std::mem::take(&mut self.left).into_iter();
+        let kept = left.filter(|group| {
+            let deserted = self.states.get_mut(group).filter(|state| state.members == 0);
+            deserted.map(|state| state.keepers += 1).is_some()
+        });
+        kept.collect()
     }
 
-    /// Takes out the groups that nobody is in any more.
+    /// One who kept the group needs it no more.
+    pub(super) fn release(&mut self, group: Group) {
+        if let Some(state) = self.states.get_mut(&group) {
+            state.keepers -= 1;
+            if state.keepers == 0 {
+                self.released.insert(group);
+            }
+        }
+    }
+
+    /// Takes out the groups that nobody is in and nobody keeps any more.
     pub(super) fn bury(&mut self, desk: &mut Desk<'_>) -> Vec<(Group, GroupState)> {
         let mut buried = Vec::new();
-        for group in std::mem::take(&mut self.left) {
-            if self.states.get(&group).is_none_or(|state| state.members > 0) {
+        let mut candidates = std::mem::take(&mut self.left);
+        candidates.append(&mut self.released);
+        for group in candidates {
+            if self.states.get(&group).is_none_or(|state| state.members > 0 || state.keepers > 0) {
                 continue;
             }
             let Some(state) = self.states.remove(&group) else { continue };

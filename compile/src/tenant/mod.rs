@@ -86,9 +86,9 @@ impl Tenant {
             && self.groups.is_empty()
     }
 
-    /// Nobody uses a group any more that was kept when its last member left.
-    pub(crate) fn bury(&mut self, group: Group) {
-        self.groups.leave(group);
+    /// One who kept a group when its last member left needs it no more.
+    pub(crate) fn release_group(&mut self, group: Group) {
+        self.groups.release(group);
     }
 
     pub(crate) fn put_name(&mut self, name: String, desk: &mut Desk<'_>) {

@@ -20,20 +20,25 @@ impl Tenant {
     /// Brings the records in line with what has been taken in.
     pub(crate) fn settle(&mut self, desk: &mut Desk<'_>) {
         self.regroup_all(desk);
+        self.bury(desk);
+        self.rejudge(desk);
+    }
+
+    /// The same, but the groups that nobody is in any more stay, with what judges them and what others say of them. Says which.
+    pub(crate) fn settle_keeping(&mut self, desk: &mut Desk<'_>) -> Vec<Group> {
+        self.regroup_all(desk);
+        let kept = self.groups.keep_left();
+        self.bury(desk);
+        self.rejudge(desk);
+        kept
+    }
+
+    fn bury(&mut self, desk: &mut Desk<'_>) {
         for (group, state) in self.groups.bury(desk) {
             self.rule_sets.forget(group, &state, desk);
             self.rule_sets.release(state.ingress);
             self.rule_sets.release(state.egress);
         }
-        self.rejudge(desk);
-    }
-
-    /// The same, but the groups that nobody is in any more stay, with what judges them and what others say of them. Says which.
-    pub(crate) fn settle_keeping(&mut self, desk: &mut Desk<'_>) -> BTreeSet<Group> {
-        self.regroup_all(desk);
-        let kept = self.groups.keep_left();
-        self.rejudge(desk);
-        kept
     }
 
     fn regroup_all(&mut self, desk: &mut Desk<'_>) {

@@ -1,6 +1,6 @@
 //! The numbers of tenants, nodes and networks, and the count of the server's starts.
 //!
-//! Owns: which number stands for which name, and their form in the store. What compiling numbers (groups, rules, selectors)
+//! Owns: which number stands for which name, how long the server has lived, and their form in the store. What compiling numbers (groups, rules, selectors)
 //! is [`compile::Numbers`]' business.
 //!
 //! Promises: a name keeps its number; the number of a tenant or a node is never another's, also after a crash, because
@@ -36,6 +36,8 @@ struct Counters {
     tenant: u32,
     node: u32,
     vni: u32,
+    /// Seconds, over all starts.
+    lived: u64,
 }
 
 /// What is kept cannot be understood.
@@ -88,6 +90,8 @@ impl Numbers {
                     tenant: number("tenant")?,
                     node: number("node")?,
                     vni: number("vni")?,
+                    // The version before did not count it.
+                    lived: object.value.get("lived").and_then(Value::as_u64).unwrap_or_default(),
                 };
             }
             Some(("tenant", name)) => {
@@ -111,6 +115,17 @@ impl Numbers {
         self.counters.start = self.counters.start.wrapping_add(1).max(1);
         self.keep_counters();
         self.counters.start
+    }
+
+    /// How long the server has lived, in seconds, over all starts: as it was noted last.
+    pub(crate) fn lived(&self) -> u64 {
+        self.counters.lived
+    }
+
+    /// Notes how long it has lived.
+    pub(crate) fn note_lived(&mut self, seconds: u64) {
+        self.counters.lived = seconds;
+        self.keep_counters();
     }
 
     /// Counts starts on from one that a node has met and the store has lost.
@@ -241,8 +256,8 @@ impl Numbers {
     }
 
     fn keep_counters(&mut self) {
-        let Counters { start, tenant, node, vni } = self.counters;
-        let value = json!({ "start": start, "tenant": tenant, "node": node, "vni": vni });
+        let Counters { start, tenant, node, vni, lived } = self.counters;
+        let value = json!({ "start": start, "tenant": tenant, "node": node, "vni": vni, "lived": lived });
         self.write(ObjectKey::SYSTEM, "counters", Action::Put(value.into()));
     }
 

@@ -51,6 +51,9 @@ pub(crate) struct Fleet {
     sessions: BTreeMap<SessionId, NodeId>,
     now: Millis,
     wall: SystemTime,
+    /// How long the server had lived when it started, in seconds. Freed numbers rest by that, for it never jumps; what it lived
+    /// after the last note, and the time that it was down, is not counted.
+    lived_before: u64,
     /// For the next compile.
     changes: Vec<Change>,
     policies: BTreeMap<PolicyName, Option<::intent::policy::NetworkPolicy>>,
@@ -126,6 +129,7 @@ impl Fleet {
             .map(|object| document::read_compiled(&object.value).ok_or_else(|| form(object)))
             .collect::<Result<Vec<_>, _>>()?;
         let compiled = compile::Numbers::load(settings.rest, compiled)?;
+        let lived_before = numbers.lived().max(compiled.clock());
         let mut blocks = BTreeMap::new();
         for object in of(document::BLOCKS) {
             let vni = object.key.name().parse().ok().and_then(Vni::new);
@@ -143,6 +147,7 @@ impl Fleet {
             sessions: BTreeMap::new(),
             now,
             wall,
+            lived_before,
             changes: Vec::new(),
             policies: BTreeMap::new(),
             joining: Vec::new(),
@@ -169,8 +174,12 @@ impl Fleet {
     }
 
     fn tell_time(&mut self) {
-        let seconds = self.wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        self.stage.compiler_mut().advance(seconds);
+        let lived = self.lived_before + self.now / 1_000;
+        self.stage.compiler_mut().advance(lived);
+        let is_due = lived >= self.numbers.lived() + LIVED;
+        if is_due && self.stage.compiler().numbers().is_resting() {
+            self.numbers.note_lived(lived);
+        }
     }
 
     /// Works out what follows from everything that came since the last time.
@@ -271,6 +280,9 @@ impl Fleet {
         self.nodes.get(&id).map_or_else(|| format!("number {id}"), |node| node.name.clone())
     }
 }
+
+/// How often it is noted how long the server has lived, in seconds, while that matters.
+const LIVED: u64 = 30;
 
 /// How often what failed on a node is sent again, in milliseconds.
 const RETRY: Millis = 5_000;

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   anything but policy      makers ──> movers ──> leftovers          one parcel; ──> is a barrier
+//!                            (a group that its last member leaves stays in what is compiled until the leftovers)
 //!   a policy                 refine: the groups cut by old and new policies alike, a parcel as above
 //!                            flip: the rules, in one generation on each node
 //!                            coarsen: the groups cut by the new policies alone, a parcel as above
@@ -23,7 +24,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use compile::{Change, Compiler, Delivery, Universe};
+use compile::{Change, Compiler, Delivery, Left, Universe};
 use intent::policy::NetworkPolicy;
 use record::delta::{Ack, Delta, Hello};
 use record::{Generation, Key, NodeId, TenantId};
@@ -65,17 +66,11 @@ type Step = BTreeMap<NodeId, Delivery>;
 struct Parcel {
     tenants: BTreeSet<TenantId>,
     later: VecDeque<(Step, Millis)>,
+    /// Groups that lost their last member by it. Senders use them until they have moved, so they are compiled, and told of in
+    /// whatever is made meanwhile, until the last step.
+    left: Left,
     waiting: Touched,
-    /// Earlier parcels that leave groups over: the groups made here have no rows for those, so nobody moves into them before.
-    after: BTreeSet<ParcelId>,
     deadline: Millis,
-}
-
-impl Parcel {
-    fn leaves_groups(&self) -> bool {
-        let removals = self.later.back().into_iter().flat_map(|(step, _)| step.values());
-        removals.flat_map(|delivery| &delivery.removals).any(|key| matches!(key, Key::Group(..)))
-    }
 }
 
 /// A tenant's policies on their way.
@@ -216,8 +211,7 @@ impl Stage {
 
     /// When [`Self::tick`] is due.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        let waits = |parcel: &&Parcel| !parcel.waiting.is_empty() || !parcel.after.is_empty();
-        let waiting = self.parcels.values().filter(waits);
+        let waiting = self.parcels.values().filter(|parcel| !parcel.waiting.is_empty());
         waiting.map(|parcel| parcel.deadline).min()
     }
 
@@ -330,21 +324,31 @@ impl Stage {
 
     /// Compiles and sends makers, movers, leftovers.
     fn move_over(&mut self, changes: Vec<Change>, now: Millis) -> Touched {
+        let (steps, left) = self.compile(changes);
+        self.send_off(steps, left, now)
+    }
+
+    /// What the makers, movers and leftovers of a change are told, and the groups that it leaves over.
+    fn compile(&mut self, changes: impl IntoIterator<Item = Change>) -> ([Step; 3], Left) {
         let mut steps = [Step::new(), Step::new(), Step::new()];
-        for (node, delivery) in self.compiler.apply(changes).nodes {
+        let (changes, left) = self.compiler.move_over(changes);
+        for (node, delivery) in changes.nodes {
             for (step, part) in steps.iter_mut().zip(delivery.stages()) {
                 if !part.upserts.is_empty() || !part.removals.is_empty() {
                     step.insert(node, part);
                 }
             }
         }
-        let [makers, movers, leftovers] = steps;
-        let tenants = [&makers, &movers, &leftovers].into_iter().flat_map(tenants).collect();
+        (steps, left)
+    }
+
+    fn send_off(&mut self, steps: [Step; 3], left: Left, now: Millis) -> Touched {
+        let tenants = steps.iter().flat_map(tenants).collect();
         let (waiting, deadline) = self.earlier_makers(&tenants);
-        let after = if makers.is_empty() { BTreeSet::new() } else { self.earlier_movers(&tenants) };
+        let [makers, movers, leftovers] = steps;
         let later = VecDeque::from([(movers, MAKING), (leftovers, MOVING)]);
         let deadline = deadline.max(now + MAKING);
-        self.dispatch(makers, Parcel { tenants, later, waiting, after, deadline })
+        self.dispatch(makers, Parcel { tenants, later, left, waiting, deadline })
     }
 
     /// Whom a parcel waits for because an earlier one of the same tenants made groups that its own movers may use.
@@ -359,14 +363,6 @@ impl Stage {
             }
         }
         (waiting, deadline)
-    }
-
-    /// The earlier parcels of the same tenants that leave groups over which somebody may still use.
-    fn earlier_movers(&self, tenants: &BTreeSet<TenantId>) -> BTreeSet<ParcelId> {
-        let leaving = |(_, parcel): &(&ParcelId, &Parcel)| {
-            !parcel.tenants.is_disjoint(tenants) && parcel.leaves_groups()
-        };
-        self.parcels.iter().filter(leaving).map(|(id, _)| *id).collect()
     }
 
     /// Takes a parcel's first step and keeps it for its later ones.
@@ -411,26 +407,42 @@ impl Stage {
         parcel.waiting.retain(|node, epoch| {
             outlets.get(node).is_some_and(|outlet| outlet.is_awaited() && !outlet.has(*epoch))
         });
-        let parcels = &self.parcels;
-        parcel.after.retain(|earlier| parcels.get(earlier).is_some_and(|earlier| !earlier.later.is_empty()));
         if now >= parcel.deadline {
-            parcel.after.clear();
             for node in std::mem::take(&mut parcel.waiting).into_keys() {
                 tracing::warn!(%node, "the node did not acknowledge in time; changes go on without it");
                 self.outlet(node).lag();
             }
         }
-        if !parcel.waiting.is_empty() || !parcel.after.is_empty() {
+        if !parcel.waiting.is_empty() {
             self.parcels.insert(id, parcel);
             return false;
         }
         let Some((step, patience)) = parcel.later.pop_front() else { return true };
-        let step = self.still_held_back(id, step);
+        let mut step = self.still_held_back(id, step);
+        if parcel.later.is_empty() {
+            for (node, delivery) in self.bury(std::mem::take(&mut parcel.left), now) {
+                step.entry(node).or_default().removals.extend(delivery.removals);
+            }
+        }
         let touched = self.tell(&step);
         parcel.waiting = self.awaited(&touched);
         parcel.deadline = now + patience;
         self.parcels.insert(id, parcel);
         true
+    }
+
+    /// Nobody uses these groups any more: what is left over by their end. What else can be done by it (somebody has waited for a
+    /// number) is a parcel of its own.
+    fn bury(&mut self, left: Left, now: Millis) -> Step {
+        if left.is_empty() {
+            return Step::new();
+        }
+        let buried = left.into_iter().map(|(tenant, group)| Change::Bury(tenant, group));
+        let ([makers, movers, leftovers], left) = self.compile(buried);
+        if !makers.is_empty() || !movers.is_empty() {
+            self.send_off([makers, movers, Step::new()], left, now);
+        }
+        leftovers
     }
 
     /// The part of a step that no later parcel has overtaken.
@@ -459,17 +471,20 @@ impl Stage {
     }
 
     /// Tells what the tenant's parcels still hold back (nodes that joined its networks meanwhile): new rules know nothing of what
-    /// is only left over.
-    fn hurry(&mut self, tenant: TenantId) {
+    /// is only left over. Gives back the groups that are to be buried for them.
+    fn hurry(&mut self, tenant: TenantId) -> Left {
+        let mut left = Left::new();
         let concerned = |(_, parcel): &(&ParcelId, &Parcel)| parcel.tenants.contains(&tenant);
         let hurried: Vec<ParcelId> = self.parcels.iter().filter(concerned).map(|(id, _)| *id).collect();
         for id in hurried {
-            let later = self.parcels.remove(&id).map(|parcel| parcel.later).unwrap_or_default();
-            for (step, _) in later {
+            let Some(parcel) = self.parcels.remove(&id) else { continue };
+            for (step, _) in parcel.later {
                 let step = self.still_held_back(id, step);
                 self.tell(&step);
             }
+            left.extend(parcel.left);
         }
+        left
     }
 
     fn advance_turn(&mut self, tenant: TenantId, now: Millis) -> bool {
@@ -527,7 +542,7 @@ impl Stage {
 
     /// Changes the rules, with every group in place.
     fn flip(&mut self, tenant: TenantId, now: Millis) -> bool {
-        self.hurry(tenant);
+        let left = self.hurry(tenant);
         let Some(turn) = self.turns.get_mut(&tenant) else { return false };
         let turned = std::mem::take(&mut turn.changes);
         let mut changes = Vec::new();
@@ -542,9 +557,9 @@ impl Stage {
         let id = self.next_parcel;
         let parcel = Parcel {
             tenants: BTreeSet::from([tenant]),
-            later: VecDeque::new(),
+            later: if left.is_empty() { VecDeque::new() } else { VecDeque::from([(Step::new(), MOVING)]) },
+            left,
             waiting: Touched::new(),
-            after: BTreeSet::new(),
             deadline: now + FLIPPING,
         };
         let touched = self.dispatch(step, parcel);

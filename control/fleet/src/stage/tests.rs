@@ -53,6 +53,19 @@ struct World {
     judged: usize,
 }
 
+impl FakeNode {
+    /// Takes a generation in, and acknowledges it at the time given.
+    fn take(&mut self, parts: Vec<Delta>, acknowledged: Millis) {
+        for part in parts {
+            let Some(whole) = self.subscriber.receive(part).unwrap() else { continue };
+            whole.removed.iter().for_each(|key| _ = self.records.remove(key));
+            self.records.extend(whole.changed.into_iter().map(|record| (record.key(), record)));
+            let ack = Ack { generation: whole.generation, faults: Vec::new() };
+            self.outgoing.push_back((acknowledged, ack));
+        }
+    }
+}
+
 impl World {
     fn new(delays: Vec<Millis>) -> Self {
         let mut stage = Stage::new(Compiler::new(Numbers::new(1_000_000)), 1);
@@ -134,8 +147,8 @@ impl World {
         let next = self.nodes.values().filter_map(due).chain(self.stage.deadline()).min();
         let Some(next) = next else { return false };
         self.now = self.now.max(next);
-        for id in 1..=NODES {
-            self.deliver(NodeId(id));
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.deliver(id);
         }
         self.stage.tick(self.now);
         self.note_groups();
@@ -148,13 +161,7 @@ impl World {
         let now = self.now;
         let node = self.nodes.get_mut(&id).unwrap();
         if let Some((_, parts)) = node.incoming.pop_front_if(|(at, _)| *at <= now && !node.stuck) {
-            for part in parts {
-                let Some(whole) = node.subscriber.receive(part).unwrap() else { continue };
-                whole.removed.iter().for_each(|key| _ = node.records.remove(key));
-                node.records.extend(whole.changed.into_iter().map(|record| (record.key(), record)));
-                node.outgoing
-                    .push_back((now + delay, Ack { generation: whole.generation, faults: Vec::new() }));
-            }
+            node.take(parts, now + delay);
         }
         if let Some((_, ack)) = node.outgoing.pop_front_if(|(at, _)| *at <= now) {
             assert!(self.stage.acknowledge(id, ack, now));
@@ -278,6 +285,17 @@ impl World {
     }
 
     fn attach(&mut self, name: &str, labels: Labels, port: u16) {
+        self.attach_all(vec![(name, labels, port)]);
+    }
+
+    /// Endpoints that come, or change, in one batch.
+    fn attach_all(&mut self, batch: Vec<(&str, Labels, u16)>) {
+        let changes = batch.into_iter().map(|(name, labels, port)| self.attached(name, labels, port));
+        let changes = changes.collect();
+        self.stage.apply(changes, self.now);
+    }
+
+    fn attached(&mut self, name: &str, labels: Labels, port: u16) -> Change {
         let at = name.bytes().map(u32::from).sum::<u32>();
         let node = self.workloads.get(name).map_or(NodeId(at % NODES + 1), |workload| workload.endpoint.node);
         let address: IpAddr = format!("10.0.{}.{}", node, at % 200 + 10).parse().unwrap();
@@ -294,11 +312,13 @@ impl World {
             node,
         };
         let known = self.workloads.remove(name);
+        let fresh = known.as_ref().is_none_or(|known| known.fresh);
         let (mut before, used, now) =
             known.map_or((Vec::new(), None, Group::UNKNOWN), |known| (known.before, known.used, known.now));
         before.push(endpoint.clone());
-        self.stage.apply(vec![Change::PutEndpoint(endpoint.clone())], self.now);
-        self.workloads.insert(name.into(), Workload { endpoint, before, fresh: true, used, now });
+        let change = Change::PutEndpoint(endpoint.clone());
+        self.workloads.insert(name.into(), Workload { endpoint, before, fresh, used, now });
+        change
     }
 
     fn change_policies(&mut self, changes: Vec<(String, Option<NetworkPolicy>)>) {
@@ -397,14 +417,14 @@ fn policy() -> impl Strategy<Value = (String, Option<NetworkPolicy>)> {
 #[derive(Clone, Debug)]
 enum Act {
     Policies(Vec<(String, Option<NetworkPolicy>)>),
-    Attach(usize, Labels, u16),
+    Attach(BTreeMap<usize, (Labels, u16)>),
     Steps(usize),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         2 => prop::collection::vec(policy(), 1..3).prop_map(Act::Policies),
-        2 => (0usize..6, labels(), prop::sample::select(vec![80u16, 8080])).prop_map(|(at, labels, port)| Act::Attach(at, labels, port)),
+        2 => prop::collection::btree_map(0usize..6, (labels(), prop::sample::select(vec![80u16, 8080])), 1..4).prop_map(Act::Attach),
         3 => (1usize..6).prop_map(Act::Steps),
     ];
     prop::collection::vec(act, 1..14)
@@ -434,13 +454,15 @@ proptest! {
                     }
                     world.change_policies(changes);
                 }
-                Act::Attach(at, labels, port) => {
-                    let name = format!("w{at}");
-                    if !moved.insert(name.clone()) {
+                Act::Attach(batch) => {
+                    let names: BTreeSet<String> = batch.keys().map(|at| format!("w{at}")).collect();
+                    if !moved.is_disjoint(&names) {
                         world.rest();
-                        (changed, moved) = (false, BTreeSet::from([name.clone()]));
+                        (changed, moved) = (false, BTreeSet::new());
                     }
-                    world.attach(&name, labels, port);
+                    let batch = names.iter().zip(batch.values());
+                    world.attach_all(batch.map(|(name, (labels, port))| (&**name, labels.clone(), *port)).collect());
+                    moved.extend(names);
                 }
                 Act::Steps(count) => for _ in 0..count { world.step(); },
             }
@@ -541,5 +563,112 @@ impl World {
             steps += 1;
             assert!(steps < 10_000, "the stage does not come to rest");
         }
+    }
+}
+
+/// One run of a change in which whatever can happen next is chosen by a plan, and then by the first that can.
+struct Run {
+    world: World,
+    plan: Vec<usize>,
+    /// How many things could have happened at each step.
+    choices: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Deliver(NodeId),
+    Acknowledge(NodeId),
+}
+
+impl Run {
+    /// Lets things happen until nothing is under way, and judges every pair after each.
+    fn finish(mut self, mut between: Vec<Vec<(&str, Labels, u16)>>) -> Vec<usize> {
+        loop {
+            self.world.post();
+            let mut events: Vec<Option<Event>> = Vec::new();
+            for (id, node) in &self.world.nodes {
+                let incoming = !node.incoming.is_empty();
+                events.extend(incoming.then_some(Some(Event::Deliver(*id))));
+                events.extend((!node.outgoing.is_empty()).then_some(Some(Event::Acknowledge(*id))));
+            }
+            events.extend((!between.is_empty()).then_some(None));
+            if events.is_empty() {
+                assert_eq!(self.world.stage.under_way(), (0, 0));
+                return self.choices;
+            }
+            let choice = self.plan.get(self.choices.len()).copied().unwrap_or_default() % events.len();
+            self.choices.push(events.len());
+            self.world.now += 1;
+            match events[choice] {
+                Some(event) => self.happen(event),
+                None => self.world.attach_all(between.remove(0)),
+            }
+            self.world.note_groups();
+            self.world.judge_all();
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = self.world.now;
+        match event {
+            Event::Deliver(id) => {
+                let node = self.world.nodes.get_mut(&id).unwrap();
+                let (_, parts) = node.incoming.pop_front().unwrap();
+                node.take(parts, now);
+            }
+            Event::Acknowledge(id) => {
+                let (_, ack) = self.world.nodes.get_mut(&id).unwrap().outgoing.pop_front().unwrap();
+                assert!(self.world.stage.acknowledge(id, ack, now));
+            }
+        }
+    }
+}
+
+/// Runs a change in every order in which nodes can hear of it and acknowledge it. Says how many there are.
+fn in_every_order(prepare: impl Fn() -> World, batch: &[(&'static str, Labels, u16)]) -> usize {
+    let (mut plan, mut runs) = (Vec::new(), 0);
+    loop {
+        let mut world = prepare();
+        world.attach_all(batch.to_vec());
+        let run = Run { world, plan: plan.clone(), choices: Vec::new() };
+        let choices = run.finish(Vec::new());
+        runs += 1;
+        plan.resize(choices.len(), 0);
+        // The next plan in order: the last step that has another choice takes it, and those after it begin anew.
+        let Some(step) = (0..choices.len()).rev().find(|step| plan[*step] + 1 < choices[*step]) else {
+            return runs;
+        };
+        plan[step] += 1;
+        plan.truncate(step + 1);
+    }
+}
+
+/// A sender and a receiver on two nodes; whoever is `a` or `c` may reach `b`, and everybody everybody else.
+fn sender_and_receiver() -> World {
+    let mut world = World::new(vec![1]);
+    world.stage.disconnect(NodeId(3), 0);
+    let of = |app: &str| Labels::from([("app".to_owned(), app.to_owned())]);
+    world.attach_all(vec![("w1", of("a"), 80), ("w2", of("d"), 80)]);
+    let (name, policy) = only("p", "b", "a");
+    let (_, other) = only("q", "b", "c");
+    world.change_policies(vec![(name, policy), ("q".to_owned(), other)]);
+    world.nodes.remove(&NodeId(3));
+    world.rest();
+    world
+}
+
+#[test]
+fn a_pair_that_is_allowed_all_along_is_never_denied_in_whatever_order_nodes_hear_that_both_ends_move() {
+    let of = |app: &str| Labels::from([("app".to_owned(), app.to_owned())]);
+    let together = [("w1", of("c"), 80), ("w2", of("b"), 80)];
+    let runs = in_every_order(sender_and_receiver, &together);
+    assert!(runs > 100, "{runs} orders");
+    // The orders are too many where the second batch may come at any moment: some of them, far apart.
+    let apart = [vec![("w1", of("c"), 80)], vec![("w2", of("b"), 80)]];
+    for seed in 1..=60_usize {
+        let plan = (1..40).map(|step| seed.wrapping_mul(2_654_435_761).rotate_right(step) >> 7).collect();
+        let mut world = sender_and_receiver();
+        world.attach_all(apart[0].clone());
+        Run { world, plan, choices: Vec::new() }.finish(apart[1..].to_vec());
     }
 }

@@ -3,6 +3,7 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use record::delta::{Hello, NodeMessage, PROTOCOL, RefusalKind, ServerMessage, Subscriber, Want};
 use record::{Generation, Key, Record, TenantId};
@@ -557,4 +558,32 @@ fn a_policy_that_a_crash_cut_off_at_any_step_is_in_force_after_it_and_no_number_
         }
         assert!(world.nodes[&sessions[1]].records.keys().any(|key| matches!(key, Key::Row(..))));
     }
+}
+
+#[test]
+fn freed_numbers_rest_while_the_server_lives_whatever_the_clock_says_and_however_often_it_starts() {
+    let mut world = World::new();
+    world.write(document::POLICIES, "default", Some("default"), "p", policy(json!({}), json!({ "a": "b" })));
+    world.run();
+    world.delete(document::POLICIES, "default", Some("default"), "p");
+    world.run();
+    let kept =
+        |world: &World| world.objects.keys().filter(|key| key.resource() == document::COMPILED).count();
+    let resting = kept(&world);
+    assert!(resting > 3, "the numbers of selectors, rules and the rule set rest: {resting}");
+    for hours in [0, 240] {
+        world.set_clock(Duration::from_secs(hours * 3_600));
+        world.run();
+        assert_eq!(kept(&world), resting, "a clock that jumps to {hours} h after 1970 frees nothing");
+    }
+    world.pass(50_000);
+    world.run();
+    assert_eq!(kept(&world), resting, "they rest for a minute");
+    // A start counts what was noted before it, and not how long the server was down.
+    for _ in 0..2 {
+        world = World::on(world.objects);
+        world.pass(31_000);
+        world.run();
+    }
+    assert!(kept(&world) < resting, "{} of {resting} go on resting", kept(&world));
 }

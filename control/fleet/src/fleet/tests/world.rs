@@ -146,6 +146,11 @@ impl World {
         self.fleet.at(self.now, wall(self.now));
     }
 
+    /// Somebody sets the clock that people read; no time passes.
+    pub(crate) fn set_clock(&mut self, since_1970: Duration) {
+        self.fleet.at(self.now, SystemTime::UNIX_EPOCH + since_1970);
+    }
+
     /// A node connects with what it holds.
     pub(crate) fn connect(&mut self, node: FakeNode) -> SessionId {
         self.next_session += 1;
