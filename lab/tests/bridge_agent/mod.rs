@@ -145,6 +145,7 @@ fn attached(attach: &Attach, host_interface: String, address: IpAddr) -> Attache
         judged: true,
         publish: Vec::new(),
         host_addresses: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

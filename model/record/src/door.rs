@@ -211,6 +211,9 @@ pub struct Attached {
     /// The addresses by which processes of its node reach it, in the order of `addresses`; they mean nothing elsewhere.
     #[serde(default)]
     pub host_addresses: Vec<IpAddr>,
+    /// What whoever asked should know: it is attached, and yet not as somebody wished.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// An address of an attachment.

@@ -190,12 +190,18 @@ pub struct Flow {
     /// What state the flow is in: `new`, `established`, `closing`.
     #[n(10)]
     pub state: String,
-    /// The rule that allowed it; 0: the network's default.
+    /// The rule that allowed it; 0: none of those that this node asked, see `judged`.
     #[n(11)]
     pub rule: crate::word::RuleId,
     /// How it is translated, in words; empty: not.
     #[n(12)]
     pub translation: String,
+    /// The sides of policy that this node judged when the flow began; none: the receiver's node judges both, for it alone knows
+    /// both groups. `None`: a node of an older release does not say.
+    #[n(13)]
+    #[cbor(default)]
+    #[serde(default)]
+    pub judged: Option<Vec<Direction>>,
 }
 
 /// A count of traffic.
@@ -291,6 +297,11 @@ pub struct State {
     /// How full each map is.
     #[n(2)]
     pub fill: Vec<MapFill>,
+    /// What whoever runs the node should know: what is in force, and yet not as somebody wished.
+    #[n(3)]
+    #[cbor(default)]
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// How full a map is.
@@ -320,6 +331,62 @@ impl Judgement {
 mod tests {
     use super::*;
     use crate::door::{Reply, Request};
+
+    /// A [`Flow`] as releases before `judged` send it.
+    #[derive(Encode, Decode)]
+    struct OldFlow {
+        #[n(0)]
+        vni: Vni,
+        #[n(1)]
+        protocol: u8,
+        #[n(2)]
+        source: IpAddr,
+        #[n(3)]
+        source_port: u16,
+        #[n(4)]
+        destination: IpAddr,
+        #[n(5)]
+        destination_port: u16,
+        #[n(6)]
+        sent: Traffic,
+        #[n(7)]
+        received: Traffic,
+        #[n(8)]
+        age_ms: u64,
+        #[n(9)]
+        idle_ms: u64,
+        #[n(10)]
+        state: String,
+        #[n(11)]
+        rule: crate::word::RuleId,
+        #[n(12)]
+        translation: String,
+    }
+
+    #[test]
+    fn a_flow_of_a_release_before_says_nothing_of_who_judged_it_and_reads_a_newer_one() {
+        let old = OldFlow {
+            vni: Vni::new(1).unwrap(),
+            protocol: 6,
+            source: [10, 0, 0, 1].into(),
+            source_port: 40_000,
+            destination: [10, 0, 0, 2].into(),
+            destination_port: 80,
+            sent: Traffic::default(),
+            received: Traffic::default(),
+            age_ms: 1,
+            idle_ms: 1,
+            state: "established".to_owned(),
+            rule: crate::word::RuleId(7),
+            translation: String::new(),
+        };
+        let flow: Flow = minicbor::decode(&minicbor::to_vec(&old).unwrap()).unwrap();
+        assert_eq!((flow.judged.clone(), flow.rule), (None, crate::word::RuleId(7)));
+        let newer = Flow { judged: Some(vec![Direction::Egress, Direction::Ingress]), ..flow };
+        let bytes = minicbor::to_vec(&newer).unwrap();
+        assert_eq!(minicbor::decode::<Flow>(&bytes).unwrap(), newer);
+        assert_eq!(minicbor::decode::<OldFlow>(&bytes).unwrap().rule, newer.rule);
+    }
 
     #[test]
     fn every_question_and_answer_passes_a_door() {

@@ -134,6 +134,7 @@ impl Attachment {
             judged,
             publish: self.request.publish.clone(),
             host_addresses: self.host_addresses(),
+            warnings: Vec::new(),
         }
     }
 }

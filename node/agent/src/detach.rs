@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use record::delta::NodeMessage;
-use record::door::{Attach, Attached, Collect, Detach, Refusal, RefusalCode};
+use record::door::{Attach, Attached, Collect, Detach, Door, Refusal, RefusalCode};
 
 use crate::attachment::{Attachment, Place, Step};
 use crate::cause::chain;
@@ -18,7 +18,38 @@ impl Node {
     /// Carries out [`record::door::Request::Detach`].
     pub(crate) async fn detach(self: Arc<Self>, detach: Detach) -> Result<(), Refusal> {
         let _inside = self.containers.enter((detach.door, detach.container.clone())).await;
+        self.refuse_another_doors(&detach)?;
         self.remove_all(&detach).await
+    }
+
+    /// A person asks by an endpoint's name: that somebody else has attached it must not pass for a success.
+    fn refuse_another_doors(&self, detach: &Detach) -> Result<(), Refusal> {
+        if detach.door != Door::Attach || !self.meant(detach, |_| true).is_empty() {
+            return Ok(());
+        }
+        let ledger = self.ledger();
+        let bears_the_name = |one: &&Attachment| {
+            let name = format!("{}_{}_{}", one.tenant_name(), one.namespace(), one.request.name);
+            one.request.door != Door::Attach && [&name, &one.request.container].contains(&&detach.container)
+        };
+        let Some(other) = ledger.all().map(|kept| &kept.attachment).find(bears_the_name) else {
+            return Ok(());
+        };
+        let request = &other.request;
+        let (by, remedy) = match request.door {
+            Door::Run => (
+                "`sealane run` has started",
+                "end the process that it runs, by the number that `sealane run` gave; its place goes with it",
+            ),
+            _ => ("a container runtime has attached", "have the runtime remove it; its place goes with it"),
+        };
+        let message = format!(
+            "endpoint {}/{} is container {}, which {by}, not `sealane attach`",
+            other.namespace(),
+            request.name,
+            request.container
+        );
+        Err(refusal(RefusalCode::Invalid, message, remedy))
     }
 
     /// Carries out [`record::door::Request::Check`].

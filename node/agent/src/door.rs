@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,7 +127,7 @@ impl Drop for Socket {
 
 /// One request, one answer.
 async fn converse(node: &Arc<Node>, mut stream: UnixStream) {
-    let privileged = stream.peer_cred().is_ok_and(|peer| may_change(peer.uid()));
+    let asker = Asker::of(&stream);
     let (mut reader, mut writer) = stream.split();
     let reply = match timeout(LINE_PATIENCE, read_line(&mut reader)).await {
         // It gave up while this agent hung, and left word: its container may have a successor by now.
@@ -135,7 +135,7 @@ async fn converse(node: &Arc<Node>, mut stream: UnixStream) {
         Ok(Ok(Some(line))) => {
             let node = Arc::clone(node);
             // A task of its own: it ends even if this connection does.
-            let carried_out = tokio::spawn(async move { node.carry_out(&line, privileged).await });
+            let carried_out = tokio::spawn(async move { node.carry_out(&line, asker).await });
             carried_out.await.unwrap_or_else(|_| {
                 Reply::Refused(refusal(
                     RefusalCode::Kernel,
@@ -194,6 +194,45 @@ async fn read_line(reader: impl tokio::io::AsyncRead + Unpin) -> Result<Option<V
     Ok(Some(line))
 }
 
+/// Who asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asker {
+    pub(crate) is_privileged: bool,
+    /// Its process, by the agent's numbers; `None`: the agent does not see it.
+    pub(crate) process: Option<i32>,
+}
+
+impl Asker {
+    fn of(stream: &UnixStream) -> Self {
+        let Ok(peer) = stream.peer_cred() else { return Self::default() };
+        Self { is_privileged: may_change(peer.uid()), process: peer.pid().filter(|pid| *pid > 0) }
+    }
+
+    /// Refuses a path by which this agent would find another file than the asker does, or none: they may live among other mounts and
+    /// process numbers.
+    fn refuse_other_namespace(self, path: &Path) -> Result<(), Refusal> {
+        let Some(process) = self.process.filter(|_| path.is_absolute()) else { return Ok(()) };
+        let identity = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let root = PathBuf::from(format!("/proc/{process}/root"));
+        let theirs = identity(&root.join(path.strip_prefix("/").unwrap_or(path)));
+        let ours = identity(path);
+        let fault = match (theirs, ours) {
+            (Some(_), None) => "there for the process that asks, but not for the agent",
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                "one file for the process that asks, and another for the agent"
+            }
+            _ => return Ok(()),
+        };
+        let message = format!(
+            "network namespace {} is {fault}: they have other mounts or process numbers (the asking process is {process} to the agent)",
+            path.display()
+        );
+        let remedy = "ask from where the agent runs, or bind the namespace to a file that both see (`mount --bind`), such as one in \
+                      /run/netns, and name that";
+        Err(invalid(message, remedy))
+    }
+}
+
 /// Who may attach and detach: root, and whoever runs the agent.
 fn may_change(uid: u32) -> bool {
     uid == 0 || uid == nix::unistd::geteuid().as_raw()
@@ -201,7 +240,7 @@ fn may_change(uid: u32) -> bool {
 
 impl Node {
     /// Carries out one request.
-    pub(crate) async fn carry_out(self: &Arc<Self>, line: &[u8], privileged: bool) -> Reply {
+    pub(crate) async fn carry_out(self: &Arc<Self>, line: &[u8], asker: Asker) -> Reply {
         let request: Request = match serde_json::from_slice(line) {
             Ok(request) => request,
             Err(error) => {
@@ -210,9 +249,14 @@ impl Node {
             }
         };
         let changes = matches!(request, Request::Attach(_) | Request::Detach(_) | Request::Collect(_));
-        if changes && !privileged {
+        if changes && !asker.is_privileged {
             let message = "attaching and detaching is root's on this host";
             return Reply::Refused(refusal(RefusalCode::Forbidden, message, "ask as root"));
+        }
+        if let Request::Attach(attach) = &request
+            && let Err(refusal) = asker.refuse_other_namespace(&attach.netns)
+        {
+            return Reply::Refused(refusal);
         }
         let node = Arc::clone(self);
         let done = |outcome: Result<(), Refusal>| outcome.map_or_else(Reply::Refused, |()| Reply::Done);

@@ -20,12 +20,14 @@ mod crowd;
 mod detach;
 mod door;
 mod error;
+mod fit;
 mod gate;
 mod held;
 mod journal;
 mod kernel;
 mod ledger;
 mod metrics;
+mod mtu;
 mod node;
 mod orphan;
 mod outbox;
@@ -89,7 +91,7 @@ fn prepare(config: &Config) -> Result<(Claim, SharedKernel, Journal, journal::Co
         datapath::Datapath::remove(&config.pin_dir).map_err(Error::of_pins)?;
     }
     claim.claim_pins().map_err(Error::of_claim)?;
-    let kernel = Fabric::open(config, contents.node).map_err(Error::of_kernel)?;
+    let kernel = Fabric::open(config, contents.node, &contents.records).map_err(Error::of_kernel)?;
     Ok((claim, Arc::new(kernel), journal, contents))
 }
 
@@ -110,6 +112,7 @@ impl Agent {
         let node = book(config, kernel, journal, contents);
         node.resume().await.map_err(Error::of_kernel)?;
         node.bury().await;
+        node.fit().await;
         let metrics = match node.config.metrics {
             None => None,
             Some(address) => Some(

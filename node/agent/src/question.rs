@@ -29,7 +29,9 @@ impl Node {
                 let fill = self.kernel.fill()?;
                 let ledger = self.ledger();
                 let endpoints = u32::try_from(ledger.count(Step::Attached)).unwrap_or(u32::MAX);
-                Answer::State(State { generation: ledger.held.generation, endpoints, fill })
+                let generation = ledger.held.generation;
+                drop(ledger);
+                Answer::State(State { generation, endpoints, fill, problems: self.problems() })
             }
         })
     }

@@ -121,6 +121,7 @@ impl Node {
         }
         self.sweep(&found, &before).await;
         self.bury().await;
+        self.fit().await;
         let node = Arc::clone(self);
         blocking(move || {
             let uids: Vec<String> = node.ledger().all().map(|kept| kept.attachment.uid.clone()).collect();

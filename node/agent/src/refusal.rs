@@ -32,15 +32,21 @@ pub(crate) fn of_server(said: delta::Refusal) -> Refusal {
 impl From<KernelError> for Refusal {
     fn from(error: KernelError) -> Self {
         let (code, remedy) = match &error {
-            KernelError::NoNamespace { .. } => {
-                (RefusalCode::Invalid, "name the file of a network namespace that exists")
-            }
+            KernelError::NoNamespace { .. } => (
+                RefusalCode::Invalid,
+                "name the file of a network namespace, as the agent sees it: among its own mounts and process numbers",
+            ),
             KernelError::InterfaceTaken { .. } => {
                 (RefusalCode::Taken, "choose another name, or remove that interface")
             }
             KernelError::PortTaken { .. } => {
                 (RefusalCode::Taken, "publish another port of the node, or stop what has this one")
             }
+            KernelError::ForeignAddress { .. } => (
+                RefusalCode::Invalid,
+                "publish at an address of this host, or without one at all of them; for one that comes later set \
+                 net.ipv4.ip_nonlocal_bind=1 (net.ipv6.ip_nonlocal_bind=1) on this host",
+            ),
             KernelError::Failed { .. } => {
                 (RefusalCode::Kernel, "the agent's log has the details; nothing was left behind")
             }

@@ -169,6 +169,7 @@ impl Node {
 
     /// Brings a generation into journal, kernel and book, and the endpoints into the groups that follow.
     pub(crate) async fn take_over(self: &Arc<Self>, delta: Delta) -> Ack {
+        self.fit_before(&delta).await;
         let Delta { generation, changed, removed, .. } = delta;
         let entries = changed.iter().map(|record| Entry::Record(record.clone().into()));
         let entries = entries.chain(removed.iter().cloned().map(Entry::Remove));
@@ -190,9 +191,11 @@ impl Node {
             ledger.held.generation = generation;
             ledger.touched(&changed, &removed)
         };
+        let counts = (changed.len(), removed.len());
+        self.fit_after(changed.iter().map(Record::key).chain(removed));
         let node = Arc::clone(self);
         faults.extend(blocking(move || node.settle_groups(&touched)).await);
-        info!(%generation, changed = changed.len(), removed = removed.len(), faults = faults.len(), "a generation is in force");
+        info!(%generation, changed = counts.0, removed = counts.1, faults = faults.len(), "a generation is in force");
         Ack { generation, faults }
     }
 

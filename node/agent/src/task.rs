@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::cause::chain;
 use crate::door::Socket;
-use crate::kernel::Vanished;
+use crate::kernel::News;
 use crate::node::{Node, blocking};
 
 /// The running tasks. Dropping it ends them where they stand.
@@ -76,7 +76,7 @@ impl Tasks {
 }
 
 impl Node {
-    /// Releases what belonged to containers that are gone.
+    /// Releases what belonged to containers that are gone, and follows the underlay.
     async fn watch_links(self: Arc<Self>) {
         let mut news = match self.kernel.watch() {
             Ok(news) => news,
@@ -87,14 +87,15 @@ impl Node {
         };
         // What vanished before the watch stood.
         self.tidy().await;
-        while let Some(vanished) = news.recv().await {
-            match vanished {
-                Vanished::Link(number) => {
+        while let Some(told) = news.recv().await {
+            match told {
+                News::Gone(number) => {
                     let node = Arc::clone(&self);
                     // Each waits for its own container, and no container for another.
                     tokio::spawn(async move { node.release(number).await });
                 }
-                Vanished::Some => self.tidy().await,
+                News::Underlay => self.fit().await,
+                News::Lost => self.tidy().await,
             }
         }
     }

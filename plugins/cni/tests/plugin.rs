@@ -124,6 +124,7 @@ fn attached() -> Attached {
         judged: true,
         publish: Vec::new(),
         host_addresses: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

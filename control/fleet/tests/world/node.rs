@@ -233,6 +233,7 @@ impl Held {
                 generation: self.subscriber.generation(),
                 endpoints: self.endpoints.len() as u32,
                 fill: Vec::new(),
+                problems: Vec::new(),
             }),
             Question::Flows(_) => Answer::Flows(Vec::new()),
             Question::Drops => Answer::Drops(record::inspect::Drops::default()),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use record::delta::{NodeMessage, Want};
 use record::door::{Attach, Attached, Refusal, RefusalCode};
 
-use crate::attachment::{Attachment, Place, Step, namespace_of, published, tenant_of};
+use crate::attachment::{Attachment, Place, Step, namespace_of, tenant_of};
 use crate::cause::chain;
 use crate::config::DoorRules;
 use crate::journal::Entry;
@@ -45,7 +45,7 @@ impl Node {
     }
 
     async fn place(self: &Arc<Self>, request: Attach) -> Result<Attached, Refusal> {
-        request::check(&request)?;
+        request::check(&request, self.config.nat_ports)?;
         let rules = self.config.door(request.door);
         allow_tenant(&request, &rules)?;
         let _inside = self.containers.enter((request.door, request.container.clone())).await;
@@ -59,7 +59,12 @@ impl Node {
         self.build(&attachment).await?;
         self.outbox.push(NodeMessage::Attached(attachment.report()));
         let judged = self.await_judgement(&attachment.uid).await;
-        Ok(attachment.reply(judged))
+        let kept = self.ledger().kept(&attachment.uid).map(|kept| kept.attachment.clone());
+        let warnings = self.warnings(&attachment);
+        for warning in &warnings {
+            tracing::warn!(endpoint = attachment.request.name, warning, "attached, but");
+        }
+        Ok(Attached { warnings, ..kept.unwrap_or(attachment).reply(judged) })
     }
 
     /// What tells the container's namespace from others; refused when there is none.
@@ -77,16 +82,9 @@ impl Node {
             return Ok(());
         }
         let wanted = request.publish.clone();
-        let busy = self
-            .in_kernel(move |kernel| {
-                wanted.iter().find_map(|publish| {
-                    kernel
-                        .port_taken(publish)
-                        .map(|by| KernelError::PortTaken { port: published(publish), by })
-                })
-            })
-            .await;
-        busy.map_or(Ok(()), |error| Err(error.into()))
+        let offered =
+            self.in_kernel(move |kernel| wanted.iter().try_for_each(|publish| kernel.offers(publish))).await;
+        Ok(offered?)
     }
 
     /// The answer to a request that was carried out before; what is left of one that went wrong is removed.
@@ -104,7 +102,8 @@ impl Node {
         let same = Attach { netns: kept.attachment.request.netns.clone(), ..request.clone() };
         if kept.namespace == Some(namespace) && same == kept.attachment.request {
             let judged = self.ledger().is_judged(&uid);
-            return Ok(Some(kept.attachment.reply(judged)));
+            let warnings = self.warnings(&kept.attachment);
+            return Ok(Some(Attached { warnings, ..kept.attachment.reply(judged) }));
         }
         let message = format!(
             "interface {} of container {} is attached already, as endpoint {}/{} of tenant {} in {}",
@@ -221,6 +220,7 @@ impl Node {
         // The records may have changed while the link was made.
         let (node, uids) = (Arc::clone(self), [uid.clone()]);
         blocking(move || node.settle_groups(&uids)).await;
+        self.resize(uid).await;
         Ok(())
     }
 

@@ -9,13 +9,13 @@ use record::door::{Attach, Refusal};
 use crate::attachment::{namespace_of, published, tenant_of};
 use crate::refusal::invalid;
 
-/// Refuses a request with every problem that its values have.
-pub(super) fn check(request: &Attach) -> Result<(), Refusal> {
+/// Refuses a request with every problem that its values have. `nat_ports`: the first and the last that are not to be published.
+pub(super) fn check(request: &Attach, nat_ports: (u16, u16)) -> Result<(), Refusal> {
     let mut problems = Vec::new();
     names(request, &mut problems);
     labels(request, &mut problems);
     addresses(request, &mut problems);
-    ports(request, &mut problems);
+    ports(request, nat_ports, &mut problems);
     if problems.is_empty() {
         return Ok(());
     }
@@ -109,7 +109,7 @@ fn is_unicast(address: IpAddr) -> bool {
     !(zero || link_local || address.is_multicast() || address.is_loopback())
 }
 
-fn ports(request: &Attach, problems: &mut Vec<Problem>) {
+fn ports(request: &Attach, (first, last): (u16, u16), problems: &mut Vec<Problem>) {
     let mut names = BTreeSet::new();
     for port in &request.ports {
         let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -129,6 +129,13 @@ fn ports(request: &Attach, problems: &mut Vec<Problem>) {
         if publish.host_port == 0 || publish.port == 0 {
             let reason = format!("publish {shown} has a port 0");
             problems.push(Problem { reason, remedy: "ports are within 1-65535" });
+        }
+        if (first..=last).contains(&publish.host_port) {
+            let reason = format!(
+                "publish {shown} is one of the ports {first}-{last}, to which containers' ways to the world are translated"
+            );
+            let remedy = "publish a port outside of nat.ports of the agent's settings, or change that range";
+            problems.push(Problem { reason, remedy });
         }
         if !taken.insert((publish.protocol, publish.host_port, publish.address)) {
             let reason = format!("publish {shown} is asked for twice");
@@ -163,6 +170,8 @@ mod tests {
     use record::door::{Publish, RefusalCode};
     use record::{Mac, NamedPort, Protocol};
 
+    const NAT: (u16, u16) = (16384, 29999);
+
     #[test]
     fn every_wrong_value_is_told_at_once() {
         let publish = Publish { address: None, host_port: 80, port: 0, protocol: Protocol::Tcp };
@@ -178,10 +187,10 @@ mod tests {
             container: String::new(),
             addresses: ["10.0.0.1", "10.0.0.2", "::"].map(|text| text.parse().unwrap()).into(),
             mac: Some(Mac([0; 6])),
-            publish: vec![publish.clone(), publish],
+            publish: vec![publish.clone(), Publish { host_port: 20000, ..publish.clone() }, publish],
             ..request("c")
         };
-        let refusal = check(&wrong).unwrap_err();
+        let refusal = check(&wrong, NAT).unwrap_err();
         assert_eq!(refusal.code, RefusalCode::Invalid);
         for part in [
             "tenant \"A\"",
@@ -199,6 +208,7 @@ mod tests {
             "mac 00:",
             "port 0",
             "twice",
+            "20000/TCP is one of the ports 16384-29999",
         ] {
             assert!(refusal.message.contains(part), "{part} in {}", refusal.message);
         }
@@ -213,6 +223,6 @@ mod tests {
             addresses: ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).into(),
             ..request("c")
         };
-        assert_eq!(check(&right), Ok(()));
+        assert_eq!(check(&right, NAT), Ok(()));
     }
 }

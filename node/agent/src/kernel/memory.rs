@@ -8,13 +8,14 @@ use record::inspect::Path as Way;
 use record::{Group, RuleId};
 
 use super::*;
+use crate::attachment::published;
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) state: Mutex<State>,
     on_stop: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    watchers: Mutex<Vec<mpsc::Sender<Vanished>>>,
+    watchers: Mutex<Vec<mpsc::Sender<News>>>,
 }
 
 /// What is in it.
@@ -39,6 +40,9 @@ pub(crate) struct State {
     pub(crate) steps_left: Option<u32>,
     pub(crate) steps: u32,
     pub(crate) host_ports: BTreeSet<u16>,
+    /// The MTU of each link, and how much of it the overlay's header takes.
+    pub(crate) mtus: BTreeMap<u32, u16>,
+    pub(crate) overhead: u16,
     /// How often the whole of the records was written.
     pub(crate) resyncs: u32,
 }
@@ -71,7 +75,7 @@ impl Memory {
         for watcher in &*self.watchers.lock() {
             for number in &gone {
                 // A watcher of an agent that has stopped hears nothing more.
-                let _ = watcher.try_send(Vanished::Link(*number));
+                let _ = watcher.try_send(News::Gone(*number));
             }
         }
     }
@@ -138,7 +142,10 @@ impl Kernel for Memory {
         if self.state.lock().links.values().any(|link| *link == (netns.clone(), interface.clone())) {
             return Err(KernelError::InterfaceTaken { interface, namespace: netns });
         }
-        self.step(|state| state.links.insert(number, (netns, interface)))?;
+        self.step(|state| {
+            state.mtus.insert(number, attachment.mtu);
+            state.links.insert(number, (netns, interface))
+        })?;
         self.step(|state| state.endpoints.insert(number, groups.clone()))?;
         for publish in &attachment.request.publish {
             let port = (publish.protocol.number(), publish.host_port);
@@ -165,11 +172,22 @@ impl Kernel for Memory {
         self.step(|state| state.published.retain(|_, of| *of != number))?;
         self.step(|state| {
             state.links.remove(&number);
+            state.mtus.remove(&number);
             state.up.remove(&number);
         })?;
         self.step(|state| {
             state.endpoints.remove(&number);
         })
+    }
+
+    fn fit(&self, ipv6: bool) -> Result<bool, KernelError> {
+        let overhead = if ipv6 { 70 } else { 50 };
+        let mut state = self.state.lock();
+        Ok(std::mem::replace(&mut state.overhead, overhead) != overhead)
+    }
+
+    fn resize(&self, attachment: &Attachment) -> Result<(), KernelError> {
+        self.step(|state| state.mtus.insert(attachment.number, attachment.mtu)).map(drop)
     }
 
     fn regroup(&self, attachment: &Attachment, groups: &Groups) -> Result<(), KernelError> {
@@ -199,8 +217,14 @@ impl Kernel for Memory {
         exists.then(|| path.bytes().fold(7, |hash: u64, byte| hash.wrapping_mul(31) + u64::from(byte)))
     }
 
-    fn port_taken(&self, publish: &record::door::Publish) -> Option<String> {
-        self.state.lock().host_ports.contains(&publish.host_port).then(|| "a process of this host".to_owned())
+    fn offers(&self, publish: &record::door::Publish) -> Result<(), KernelError> {
+        match self.state.lock().host_ports.contains(&publish.host_port) {
+            true => Err(KernelError::PortTaken {
+                port: published(publish),
+                by: "a process of this host".to_owned(),
+            }),
+            false => Ok(()),
+        }
     }
 
     fn mac(&self, _: Vni, address: IpAddr) -> Mac {
@@ -214,7 +238,8 @@ impl Kernel for Memory {
     }
 
     fn underlay(&self) -> Underlay {
-        Underlay { addresses: vec!["192.0.2.1".parse().unwrap()], mtu: 1500, container_mtu: 1450 }
+        let addresses = vec!["192.0.2.1".parse().unwrap()];
+        Underlay { addresses, mtu: 1500, container_mtu: 1500 - self.state.lock().overhead.max(50) }
     }
 
     fn judge(&self, _: &Packet) -> Result<Judgement, KernelError> {
@@ -248,6 +273,7 @@ impl Kernel for Memory {
             state: "established".to_owned(),
             rule: RuleId(0),
             translation: String::new(),
+            judged: Some(Vec::new()),
         }])
     }
 
@@ -274,7 +300,7 @@ impl Kernel for Memory {
         Ok((Vec::new(), 0))
     }
 
-    fn watch(&self) -> Result<mpsc::Receiver<Vanished>, KernelError> {
+    fn watch(&self) -> Result<mpsc::Receiver<News>, KernelError> {
         let (sender, receiver) = mpsc::channel(64);
         self.watchers.lock().push(sender);
         Ok(receiver)

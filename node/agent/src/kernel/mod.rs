@@ -41,6 +41,13 @@ pub(crate) trait Kernel: Send + Sync + 'static {
     /// Removes everything of the attachment with this number.
     fn detach(&self, number: u32) -> Result<(), KernelError>;
 
+    /// Fits the host's own links to the underlay as it is now; `ipv6`: whether any node is, or may be, reached by IPv6. Answers whether
+    /// anything changed.
+    fn fit(&self, ipv6: bool) -> Result<bool, KernelError>;
+
+    /// Gives the link of an attachment the MTU that the attachment has now.
+    fn resize(&self, attachment: &Attachment) -> Result<(), KernelError>;
+
     /// Gives the addresses of an attachment other groups.
     fn regroup(&self, attachment: &Attachment, groups: &Groups) -> Result<(), KernelError>;
 
@@ -53,8 +60,8 @@ pub(crate) trait Kernel: Send + Sync + 'static {
     /// What tells the network namespace at this path from every other; `None`: there is none.
     fn namespace(&self, path: &std::path::Path) -> Option<u64>;
 
-    /// Why the port cannot be published, `None` if it is free on this host.
-    fn port_taken(&self, publish: &record::door::Publish) -> Option<String>;
+    /// Why this host cannot publish the port: [`KernelError::PortTaken`], [`KernelError::ForeignAddress`].
+    fn offers(&self, publish: &record::door::Publish) -> Result<(), KernelError>;
 
     /// The Ethernet address of an interface with this address.
     fn mac(&self, vni: Vni, address: IpAddr) -> Mac;
@@ -81,8 +88,8 @@ pub(crate) trait Kernel: Send + Sync + 'static {
     /// were made.
     fn samples(&self, patience: Duration) -> Result<(Vec<DropSample>, u64), KernelError>;
 
-    /// Tells of links that vanish, from now on. Called within an async runtime.
-    fn watch(&self) -> Result<mpsc::Receiver<Vanished>, KernelError>;
+    /// Tells of links from now on. Called within an async runtime.
+    fn watch(&self) -> Result<mpsc::Receiver<News>, KernelError>;
 }
 
 /// The kernel, shared.
@@ -99,11 +106,13 @@ pub(crate) struct Found {
 
 /// News of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Vanished {
+pub(crate) enum News {
     /// The link with this number is gone.
-    Link(u32),
+    Gone(u32),
+    /// The link to the other hosts has changed.
+    Underlay,
     /// News were lost: look for yourself.
-    Some,
+    Lost,
 }
 
 /// The network between hosts, as the agent found it.
@@ -133,6 +142,9 @@ pub(crate) enum KernelError {
     /// A published port is in use.
     #[error("publish {port}: {by} has it")]
     PortTaken { port: String, by: String },
+    /// A port is to be published at an address that the host does not have.
+    #[error("publish {port}: this host has no address {address}")]
+    ForeignAddress { port: String, address: IpAddr },
     /// Anything else.
     #[error("{operation}")]
     Failed {

@@ -14,6 +14,7 @@ use record::{Group, Key, Record, TenantId, Vni};
 
 use crate::attachment::{Attachment, Groups, Place, Step};
 use crate::held::Held;
+use crate::mtu::mtu_of;
 pub(crate) use plan::{Ask, Facts, Plan};
 pub(crate) use rest::{Rest, Resting};
 
@@ -86,6 +87,19 @@ impl Ledger {
         let kept = self.kept.get_mut(uid)?;
         kept.attachment.step = step;
         Some(kept.attachment.clone())
+    }
+
+    /// The MTU that an attached one should have where the underlay leaves a container `most`, and has not.
+    pub(crate) fn misfit(&self, attachment: &Attachment, most: u16) -> Option<u16> {
+        let wanted = mtu_of(self.held.network(attachment.vni)?, most);
+        (attachment.step == Step::Attached && attachment.mtu != wanted).then_some(wanted)
+    }
+
+    /// Notes the MTU that an attachment's link has now.
+    pub(crate) fn resized(&mut self, uid: &str, mtu: u16) {
+        if let Some(kept) = self.kept.get_mut(uid) {
+            kept.attachment.mtu = mtu;
+        }
     }
 
     /// Notes the groups that the kernel has for an attachment.

@@ -9,6 +9,7 @@ use record::{Mac, Prefix, TenantId, Vni};
 use super::Ledger;
 use crate::attachment::{Attachment, Step, namespace_of, published, tenant_of};
 use crate::config::DoorRules;
+use crate::mtu::mtu_of;
 use crate::pool;
 use crate::refusal::refusal;
 
@@ -84,7 +85,7 @@ impl Ledger {
             network: network.name.clone(),
             mac: mac.expect("a network has a subnet, so there is an address"),
             addresses,
-            mtu: network.mtu.map_or(facts.mtu, |mtu| mtu.min(facts.mtu)),
+            mtu: mtu_of(&network, facts.mtu),
         };
         for assigned in &attachment.addresses {
             self.last.insert((network.vni, assigned.address.is_ipv4()), assigned.address);

@@ -6,6 +6,7 @@ use record::inspect::{Answer, Question};
 
 use super::*;
 use crate::Agent;
+use crate::door::Asker;
 use crate::testing::request;
 
 async fn agent(folder: &TempDir, kernel: &Arc<Memory>) -> Agent {
@@ -118,7 +119,7 @@ async fn whoever_is_not_root_may_ask_and_not_change() {
     let bench = Bench::new().await;
     let carry_out = |request: Request| {
         let (node, line) = (Arc::clone(&bench.node), serde_json::to_vec(&request).unwrap());
-        async move { node.carry_out(&line, false).await }
+        async move { node.carry_out(&line, Asker::default()).await }
     };
     for change in [
         Request::Attach(request("a").into()),
@@ -165,7 +166,7 @@ async fn door_error(folder: &TempDir, _: &Arc<Memory>) -> String {
 #[tokio::test]
 async fn a_node_with_neither_addresses_nor_server_is_not_ready() {
     let bench = Bench::empty().await;
-    let reply = bench.node.carry_out(b"{\"request\":\"status\"}", true).await;
+    let reply = bench.node.carry_out(b"{\"request\":\"status\"}", Asker::default()).await;
     assert_eq!(refused(reply), RefusalCode::Unavailable);
 }
 

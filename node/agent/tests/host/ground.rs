@@ -289,6 +289,11 @@ impl Container {
         })
     }
 
+    /// Of its interface.
+    pub(crate) fn mtu(&self) -> u32 {
+        self.namespace.as_ref().unwrap().facts("eth0").unwrap().unwrap().mtu
+    }
+
     pub(crate) fn connect(&self, target: SocketAddr) -> std::io::Result<TcpStream> {
         self.inside(|| TcpStream::connect_timeout(&target, PATIENCE))
     }
@@ -340,6 +345,12 @@ pub(crate) fn ip(line: &str) {
 
 pub(crate) fn mount(kind: &str, at: &Path) {
     nix::mount::mount(Some(kind), at, Some(kind), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+}
+
+/// Makes a file stand for another.
+pub(crate) fn bind(file: &Path, at: &Path) {
+    let flags = nix::mount::MsFlags::MS_BIND;
+    nix::mount::mount(Some(file), at, None::<&str>, flags, None::<&str>).unwrap();
 }
 
 pub(crate) fn attached(reply: Reply) -> Attached {

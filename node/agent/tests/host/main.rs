@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod claim;
+mod disk;
 mod ground;
 mod lost;
+mod mtu;
+mod publish;
 mod server;
 mod whole;
 mod world;

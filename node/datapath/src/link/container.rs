@@ -328,6 +328,32 @@ impl Links {
         Ok(Some(host))
     }
 
+    /// Gives both ends of a container's link this MTU; false if they have it. What passes meanwhile fits on both: the sending end is
+    /// narrowed first and widened last.
+    ///
+    /// Errors: [`Error::Vanished`] where the link, or its other end in `namespace`, is no more; [`Error::NamespaceEnter`], the
+    /// kernel's refusals.
+    pub fn resize(&mut self, id: LinkId, namespace: &Namespace, mtu: u32) -> Result<bool, Error> {
+        let name = id.host_end();
+        let gone = || Error::Vanished { operation: "resize", name: name.clone() };
+        let host = self.netlink.device_named(&name)?.filter(Device::is_ours).ok_or_else(gone)?;
+        let mut inside = namespace.inside(Netlink::open)??;
+        let inner = inside.device_at(host.other_end.ok_or_else(gone)?)?;
+        let inner = inner.filter(|inner| inner.other_end == Some(host.index)).ok_or_else(gone)?;
+        let mut ends = [(&mut inside, &inner), (&mut self.netlink, &host)];
+        if mtu > inner.mtu {
+            ends.reverse();
+        }
+        let mut changed = false;
+        for (netlink, end) in ends {
+            if end.mtu != mtu {
+                netlink.set_device(end, LinkAttribute::Mtu(mtu))?;
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
     /// Removes a container's link, with what hangs on it; false if there was none.
     ///
     /// Errors: [`Error::NotOurs`], the kernel's refusals.

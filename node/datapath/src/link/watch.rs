@@ -1,4 +1,4 @@
-//! Word of container links that vanish, as it happens.
+//! Word of container links that vanish, and of one other link that changes, as it happens.
 //!
 //! Promises: what vanishes after the watch was opened is told, or [`Event::Overrun`] is, after which the one remedy is to
 //! look at the inventory. So: open the watch, then list, then listen.
@@ -29,6 +29,8 @@ pub enum Event {
         /// The index it had. The kernel does not use an index again soon.
         index: u32,
     },
+    /// The link that was asked for by [`Watch::follow`] has changed: its MTU, its state or anything else.
+    Changed,
     /// More happened than was listened to, and some of it is lost: look at the inventory.
     Overrun,
 }
@@ -38,6 +40,7 @@ pub struct Watch {
     socket: TokioSocket,
     buffer: Vec<u8>,
     heard: VecDeque<Event>,
+    followed: Option<u32>,
 }
 
 impl fmt::Debug for Watch {
@@ -52,7 +55,12 @@ impl Watch {
     /// Errors: [`Error::Socket`].
     pub fn open() -> Result<Self, Error> {
         let socket = listen().map_err(|source| fault("open", source))?;
-        Ok(Self { socket, buffer: Vec::with_capacity(DATAGRAM), heard: VecDeque::new() })
+        Ok(Self { socket, buffer: Vec::with_capacity(DATAGRAM), heard: VecDeque::new(), followed: None })
+    }
+
+    /// Tells from now on of changes of the link with this index too.
+    pub fn follow(&mut self, index: u32) {
+        self.followed = Some(index);
     }
 
     /// The next event. Dropping the future loses nothing.
@@ -65,7 +73,7 @@ impl Watch {
             }
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer).await {
-                Ok(()) => hear(&self.buffer, &mut self.heard),
+                Ok(()) => hear(&self.buffer, self.followed, &mut self.heard),
                 Err(source) if source.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
                     return Ok(Event::Overrun);
                 }
@@ -87,7 +95,7 @@ fn listen() -> io::Result<TokioSocket> {
 }
 
 /// Takes one datagram. What cannot be read may have been a removal of ours.
-fn hear(mut datagram: &[u8], heard: &mut VecDeque<Event>) {
+fn hear(mut datagram: &[u8], followed: Option<u32>, heard: &mut VecDeque<Event>) {
     while let Some(header) = datagram.get(..HEADER) {
         let (length, kind) = header.split_at(4);
         let length = u32::from_ne_bytes(length.try_into().expect("four bytes")) as usize;
@@ -102,8 +110,17 @@ fn hear(mut datagram: &[u8], heard: &mut VecDeque<Event>) {
                 Err(_) => heard.push_back(Event::Overrun),
             }
         }
+        if kind == CHANGE && followed.is_some() && index_of(message) == followed {
+            heard.push_back(Event::Changed);
+        }
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
+}
+
+/// Of `struct ifinfomsg`, behind the header: family, padding and type are four bytes, then comes the index.
+fn index_of(message: &[u8]) -> Option<u32> {
+    let index = message.get(HEADER + 4..HEADER + 8)?;
+    Some(u32::from_ne_bytes(index.try_into().expect("four bytes")))
 }
 
 fn removal(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
@@ -132,3 +149,5 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 const HEADER: usize = 16;
 /// `RTM_DELLINK` of linux/rtnetlink.h.
 const REMOVAL: u16 = 17;
+/// `RTM_NEWLINK`.
+const CHANGE: u16 = 16;

@@ -24,6 +24,7 @@ use record::{NodeId, Prefix};
 
 use super::*;
 use crate::config::Config;
+use crate::mtu::crosses_ipv6;
 
 /// This host's kernel.
 pub(crate) struct Fabric {
@@ -31,8 +32,17 @@ pub(crate) struct Fabric {
     /// milliseconds, and a policy must wait for one of them at most, not for all.
     turn: Mutex<()>,
     datapath: Mutex<Opened>,
-    underlay: Underlay,
+    underlay: Mutex<Underlay>,
+    uplink: UplinkPlan,
     pin_dir: PathBuf,
+}
+
+/// How the link to the other hosts is found, and what runs on it.
+struct UplinkPlan {
+    /// The address that tells it; `None`: it is the default route's.
+    named: Option<IpAddr>,
+    index: u32,
+    port: u16,
 }
 
 /// The datapath with what it was opened by: it is opened again when the node's number becomes known.
@@ -42,8 +52,12 @@ struct Opened {
 }
 
 impl Fabric {
-    /// Prepares the host's own links and loads the datapath.
-    pub(crate) fn open(config: &Config, node: Option<NodeId>) -> Result<Self, KernelError> {
+    /// Prepares the host's own links and loads the datapath. `records` are those held: they say how other nodes are reached.
+    pub(crate) fn open(
+        config: &Config,
+        node: Option<NodeId>,
+        records: &[Record],
+    ) -> Result<Self, KernelError> {
         let mut links = Links::open().map_err(failed("open the host's links"))?;
         let uplink = links
             .uplink(config.underlay.addresses.first().copied())
@@ -52,7 +66,8 @@ impl Fabric {
             [] => one_of_each_family(uplink.addresses.iter().map(|own| own.address)),
             given => given.to_vec(),
         };
-        let underlay = link::Underlay { mtu: uplink.mtu, ipv6: addresses.iter().any(IpAddr::is_ipv6) };
+        let ipv6 = crosses_ipv6(&addresses, node, records.iter());
+        let underlay = link::Underlay { mtu: uplink.mtu, ipv6 };
         let plan = HostPlan { port: config.underlay.vxlan_port, ..HostPlan::on(underlay) };
         let host = links.prepare_host(&plan).map_err(failed("prepare the host's own links"))?;
         let mut settings = datapath::Config::new(&config.pin_dir, node.unwrap_or_default());
@@ -73,17 +88,31 @@ impl Fabric {
             );
         }
         let datapath = Datapath::open(&settings).map_err(failed("load the datapath"))?;
-        let narrow = |mtu: u32| u16::try_from(mtu).unwrap_or(u16::MAX);
         Ok(Self {
             turn: Mutex::new(()),
             datapath: Mutex::new(Opened { config: settings, datapath }),
-            underlay: Underlay {
+            underlay: Mutex::new(Underlay {
                 addresses,
                 mtu: narrow(uplink.mtu),
                 container_mtu: narrow(host.container_mtu),
+            }),
+            uplink: UplinkPlan {
+                named: config.underlay.addresses.first().copied(),
+                index: uplink.index,
+                port: config.underlay.vxlan_port,
             },
             pin_dir: config.pin_dir.clone(),
         })
+    }
+
+    /// Loads the datapath with other settings; what it holds stays.
+    fn reopen(&self, change: impl FnOnce(&mut datapath::Config)) -> Result<(), KernelError> {
+        let mut opened = self.datapath.lock();
+        let mut config = opened.config.clone();
+        change(&mut config);
+        let datapath = Datapath::open(&config).map_err(failed("load the datapath with other settings"))?;
+        *opened = Opened { config, datapath };
+        Ok(())
     }
 
     /// Judges the host end and publishes the ports.
@@ -115,14 +144,10 @@ impl Fabric {
 
 impl Kernel for Fabric {
     fn identify(&self, node: NodeId) -> Result<(), KernelError> {
-        let mut opened = self.datapath.lock();
-        if opened.config.node == node {
+        if self.datapath.lock().config.node == node {
             return Ok(());
         }
-        let config = datapath::Config { node, ..opened.config.clone() };
-        let datapath = Datapath::open(&config).map_err(failed("load the datapath for this node's number"))?;
-        *opened = Opened { config, datapath };
-        Ok(())
+        self.reopen(|config| config.node = node)
     }
 
     fn apply(&self, changed: &[Record], removed: &[Key], generation: Generation) -> Vec<Fault> {
@@ -192,6 +217,34 @@ impl Kernel for Fabric {
         pin::remove(&self.pin_dir, number).map_err(failed(what("pins")))
     }
 
+    fn fit(&self, ipv6: bool) -> Result<bool, KernelError> {
+        let mut links = Links::open().map_err(failed("open the host's links"))?;
+        let uplink = links.uplink(self.uplink.named).map_err(failed("find the link to the other hosts"))?;
+        let now = link::Underlay { mtu: uplink.mtu, ipv6 };
+        let mut underlay = self.underlay.lock();
+        let (mtu, container_mtu) = (narrow(now.mtu), narrow(now.container_mtu()));
+        if (underlay.mtu, underlay.container_mtu) == (mtu, container_mtu) {
+            return Ok(false);
+        }
+        let plan = HostPlan { port: self.uplink.port, ..HostPlan::on(now) };
+        let host = links.prepare_host(&plan).map_err(failed("fit the host's own links to the underlay"))?;
+        self.reopen(|config| {
+            config.overlay = Some(datapath::Overlay { link: host.overlay, mtu: host.container_mtu });
+        })?;
+        tracing::info!(mtu, container_mtu, ipv6, "the underlay has changed");
+        (underlay.mtu, underlay.container_mtu) = (mtu, container_mtu);
+        Ok(true)
+    }
+
+    fn resize(&self, attachment: &Attachment) -> Result<(), KernelError> {
+        let what = format!("give {} an MTU of {}", attachment.host_interface(), attachment.mtu);
+        let mut links = Links::open().map_err(failed("open the host's links"))?;
+        Namespace::open(&attachment.request.netns)
+            .and_then(|inside| links.resize(LinkId(attachment.number), &inside, attachment.mtu.into()))
+            .map(drop)
+            .map_err(failed(what))
+    }
+
     fn regroup(&self, attachment: &Attachment, groups: &Groups) -> Result<(), KernelError> {
         let datapath = &mut self.datapath.lock().datapath;
         datapath
@@ -234,8 +287,8 @@ impl Kernel for Fabric {
         identity.ok().map(|identity| identity.inode)
     }
 
-    fn port_taken(&self, publish: &record::door::Publish) -> Option<String> {
-        port::taken(publish)
+    fn offers(&self, publish: &record::door::Publish) -> Result<(), KernelError> {
+        port::offers(publish)
     }
 
     fn mac(&self, vni: Vni, address: IpAddr) -> Mac {
@@ -243,7 +296,7 @@ impl Kernel for Fabric {
     }
 
     fn underlay(&self) -> Underlay {
-        self.underlay.clone()
+        self.underlay.lock().clone()
     }
 
     fn judge(&self, packet: &Packet) -> Result<Judgement, KernelError> {
@@ -281,8 +334,9 @@ impl Kernel for Fabric {
         Ok((samples, lost))
     }
 
-    fn watch(&self) -> Result<mpsc::Receiver<Vanished>, KernelError> {
+    fn watch(&self) -> Result<mpsc::Receiver<News>, KernelError> {
         let mut watch = Watch::open().map_err(failed("watch links"))?;
+        watch.follow(self.uplink.index);
         let (sender, receiver) = mpsc::channel(NEWS);
         tokio::spawn(async move {
             loop {
@@ -290,15 +344,16 @@ impl Kernel for Fabric {
                     news = watch.next() => news,
                     () = sender.closed() => return,
                 };
-                let vanished = match news {
-                    Ok(link::Event::Removed { id, .. }) => Vanished::Link(id.0),
-                    Ok(link::Event::Overrun) => Vanished::Some,
+                let told = match news {
+                    Ok(link::Event::Removed { id, .. }) => News::Gone(id.0),
+                    Ok(link::Event::Changed) => News::Underlay,
+                    Ok(link::Event::Overrun) => News::Lost,
                     Err(error) => {
                         tracing::warn!(error = crate::cause::chain(&error), "the watch over links ended");
                         return;
                     }
                 };
-                if sender.send(vanished).await.is_err() {
+                if sender.send(told).await.is_err() {
                     return;
                 }
             }
@@ -349,6 +404,11 @@ fn failed<E: std::error::Error + Send + Sync + 'static>(
 ) -> impl FnOnce(E) -> KernelError {
     let operation = operation.into();
     move |source| KernelError::Failed { operation, source: Box::new(source) }
+}
+
+/// An MTU as records have it.
+fn narrow(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or(u16::MAX)
 }
 
 fn one_of_each_family(addresses: impl Iterator<Item = IpAddr> + Clone) -> Vec<IpAddr> {

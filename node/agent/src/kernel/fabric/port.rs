@@ -6,24 +6,34 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use record::Protocol;
 use record::door::Publish;
 
-/// Who has the port. It is tried by opening it for a moment; SCTP cannot be tried so, and counts as free.
-pub(super) fn taken(publish: &Publish) -> Option<String> {
+use crate::attachment::published;
+use crate::kernel::KernelError;
+
+/// Opens the port for a moment, and the address with it: what the kernel lets nobody open is not this host's to publish. SCTP's ports
+/// cannot be tried so, and count as free.
+pub(super) fn offers(publish: &Publish) -> Result<(), KernelError> {
     let addresses = match publish.address {
         Some(address) => vec![address],
         None => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
     };
-    addresses.into_iter().map(|address| SocketAddr::new(address, publish.host_port)).find_map(|address| {
+    addresses.into_iter().try_for_each(|address| {
+        let at = SocketAddr::new(address, publish.host_port);
         let opened = match publish.protocol {
-            Protocol::Tcp => TcpListener::bind(address).map(drop),
-            Protocol::Udp => UdpSocket::bind(address).map(drop),
-            Protocol::Sctp => Ok(()),
+            Protocol::Tcp => TcpListener::bind(at).map(drop),
+            Protocol::Udp => UdpSocket::bind(at).map(drop),
+            Protocol::Sctp => UdpSocket::bind(SocketAddr::new(address, 0)).map(drop),
         };
-        match opened {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Some(format!("a process of this host, or the kernel, at {address}"))
+        let port = published(publish);
+        match opened.map_err(|error| error.kind()) {
+            Err(io::ErrorKind::AddrInUse) => Err(KernelError::PortTaken {
+                port,
+                by: format!("a process of this host, or the kernel, at {at}"),
+            }),
+            Err(io::ErrorKind::AddrNotAvailable) if publish.address.is_some() => {
+                Err(KernelError::ForeignAddress { port, address })
             }
-            // Another failure is not about this port: a family that the host lacks, an address that it does not have.
-            _ => None,
+            // Another failure is not about this port, such as a family that the host lacks.
+            _ => Ok(()),
         }
     })
 }
@@ -42,13 +52,16 @@ mod tests {
             port: 80,
             protocol,
         };
-        assert!(taken(&publish(None, Protocol::Tcp)).is_some(), "every address includes that one");
-        assert!(taken(&publish(Some("127.0.0.1"), Protocol::Tcp)).is_some());
-        assert!(
-            taken(&publish(Some("127.0.0.2"), Protocol::Tcp)).is_none(),
-            "another address's port is another"
-        );
+        let taken = |publish: &Publish| matches!(offers(publish), Err(KernelError::PortTaken { .. }));
+        assert!(taken(&publish(None, Protocol::Tcp)), "every address includes that one");
+        assert!(taken(&publish(Some("127.0.0.1"), Protocol::Tcp)));
+        assert!(!taken(&publish(Some("127.0.0.2"), Protocol::Tcp)), "another address's port is another");
         drop(listener);
-        assert!(taken(&publish(None, Protocol::Tcp)).is_none());
+        assert!(!taken(&publish(None, Protocol::Tcp)));
+        // RFC 5737: no host's.
+        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+            let refused = offers(&publish(Some("198.51.100.7"), protocol));
+            assert!(matches!(refused, Err(KernelError::ForeignAddress { .. })), "{protocol}: {refused:?}");
+        }
     }
 }
