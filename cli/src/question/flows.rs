@@ -16,8 +16,9 @@ use crate::settings::{Format, Settings};
 
 /// Show live flows
 ///
-/// Each flow is told once, as its initiator began it, with the rule that allowed it; no rule means the network's default. `-o wide`
-/// tells it as each node on its way sees it.
+/// Each flow is told once, as its initiator began it, by the node that judged it, with the rule that allowed it; no rule means the
+/// network's default. `-o wide` tells it as each node on its way sees it, with the sides of policy that the node judged: between two
+/// nodes the receiver's judges both.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -91,18 +92,38 @@ fn told(list: &FlowList, wide: bool, all: bool) -> Vec<&NamedFlow> {
         let identity =
             (&flow.tenant, &flow.network, &flow.protocol, end(&flow.source), end(&flow.destination));
         let entry = once.entry(identity).or_insert(flow);
-        if entry.rule.is_none() && flow.rule.is_some() {
+        if weight(flow) > weight(entry) {
             *entry = flow;
         }
     }
     once.into_values().collect()
 }
 
+/// How much a node's word on a flow says of why it passes.
+fn weight(flow: &NamedFlow) -> (bool, usize) {
+    (flow.rule.is_some(), flow.judged.as_ref().map_or(0, Vec::len))
+}
+
+/// What allowed a flow, as far as the node that tells of it knows.
+fn allowed_by(flow: &NamedFlow) -> String {
+    match (&flow.rule, &flow.judged) {
+        (Some(rule), _) => rule.clone(),
+        (None, Some(judged)) if judged.is_empty() => "judged by the receiver's node".to_owned(),
+        (None, _) => "the default".to_owned(),
+    }
+}
+
+/// The sides that the node judged.
+fn judged(flow: &NamedFlow) -> String {
+    let sides = flow.judged.iter().flatten().map(ToString::to_string);
+    sides.collect::<Vec<_>>().join(", ")
+}
+
 const CLOSED: &str = "closed";
 
 fn table(list: &FlowList, wide: bool, all: bool) -> Columns {
     let plain = ["network", "protocol", "from", "to", "state", "sent", "received", "idle", "allowed by"];
-    let more = ["age", "node", "tenant", "translation"];
+    let more = ["judged here", "age", "node", "tenant", "translation"];
     let mut columns = Columns::new(plain.iter().chain(if wide { &more[..] } else { &[] }));
     for flow in told(list, wide, all) {
         let cells = [
@@ -114,9 +135,15 @@ fn table(list: &FlowList, wide: bool, all: bool) -> Columns {
             traffic(flow.sent),
             traffic(flow.received),
             duration(flow.idle_ms),
-            flow.rule.clone().unwrap_or_else(|| "the default".to_owned()),
+            allowed_by(flow),
         ];
-        let more = [duration(flow.age_ms), flow.node.clone(), flow.tenant.clone(), flow.translation.clone()];
+        let more = [
+            judged(flow),
+            duration(flow.age_ms),
+            flow.node.clone(),
+            flow.tenant.clone(),
+            flow.translation.clone(),
+        ];
         columns.row(cells.into_iter().chain(more.into_iter().filter(|_| wide)));
     }
     columns
@@ -124,6 +151,8 @@ fn table(list: &FlowList, wide: bool, all: bool) -> Columns {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -180,5 +209,32 @@ mod tests {
         assert_eq!(rules(told(&list, false, false)), [true]);
         assert_eq!(rules(told(&list, false, true)), [true, false]);
         assert_eq!(told(&list, true, true).len(), 3);
+    }
+
+    #[test]
+    fn the_default_is_said_to_allow_a_flow_only_by_a_node_that_judged_it() {
+        let flow = |node: &str, judged: Value| {
+            json!({"node": node, "tenant": "default", "network": "blue", "protocol": "TCP",
+                "source": {"address": "10.0.0.2", "port": 4000, "endpoint": null},
+                "destination": {"address": "10.0.0.3", "port": 80, "endpoint": null},
+                "sent": {"packets": 1, "bytes": 60}, "received": {"packets": 1, "bytes": 60}, "ageMs": 1, "idleMs": 1,
+                "state": "established", "rule": null, "translation": "", "judged": judged})
+        };
+        let (sender, receiver) = (flow("n1", json!([])), flow("n2", json!(["Egress", "Ingress"])));
+        let list = |flows: &[&Value]| -> FlowList {
+            serde_json::from_value(json!({"unanswered": [], "flows": flows})).unwrap()
+        };
+        for flows in [[&sender, &receiver], [&receiver, &sender]] {
+            let list = list(&flows);
+            let told = told(&list, false, false);
+            assert_eq!(told.iter().map(|flow| &*flow.node).collect::<Vec<_>>(), ["n2"]);
+            assert_eq!(allowed_by(told[0]), "the default");
+        }
+        let alone = list(&[&sender]);
+        assert_eq!(allowed_by(told(&alone, false, false)[0]), "judged by the receiver's node");
+        let mut out = Vec::new();
+        table(&list(&[&sender, &receiver]), true, false).write(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("the default                     egress, ingress"), "{text}");
     }
 }

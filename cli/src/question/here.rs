@@ -70,6 +70,7 @@ fn named_flow(flow: Flow) -> NamedFlow {
         state: flow.state,
         rule: rule(flow.rule),
         translation: flow.translation,
+        judged: flow.judged,
     }
 }
 

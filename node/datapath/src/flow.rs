@@ -1,11 +1,12 @@
 //! The flow table: listing, and forgetting what is idle.
 
 use record::inspect::{Flow as FlowRow, FlowFilter, Traffic};
-use record::{RuleId, Vni};
+use record::{Direction, RuleId, Vni};
 
 use crate::Datapath;
 use crate::abi::{
     Address, EXIT_LEG, EXIT_NONE, FLOW_STATES, FORGET_AT_ONCE, Flow, FlowEnd, FlowKey, ForgetRequest,
+    SIDE_EGRESS, SIDE_INGRESS,
 };
 use crate::error::Error;
 use crate::table;
@@ -102,7 +103,13 @@ fn describe(key: &FlowKey, flow: &Flow, now: u64) -> Option<FlowRow> {
         state: STATES.get(usize::from(flow.state)).copied().unwrap_or("unknown").to_owned(),
         rule: RuleId(flow.rule),
         translation: translation(flow),
+        judged: Some(judged(flow)),
     })
+}
+
+fn judged(flow: &Flow) -> Vec<Direction> {
+    let sides = [(SIDE_EGRESS, Direction::Egress), (SIDE_INGRESS, Direction::Ingress)];
+    sides.into_iter().filter(|(side, _)| flow.sides & side != 0).map(|(_, direction)| direction).collect()
 }
 
 fn translation(flow: &Flow) -> String {

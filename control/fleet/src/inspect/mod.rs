@@ -119,10 +119,13 @@ pub struct NamedFlow {
     pub idle_ms: u64,
     /// `new`, `established`, `closing`.
     pub state: String,
-    /// The rule that allowed it; `None`: the network's default.
+    /// The rule that allowed it; `None`: no rule did, among the sides that this node judged.
     pub rule: Option<String>,
     /// How it is translated, in words; empty: not.
     pub translation: String,
+    /// The sides that this node judged when the flow began; none: the receiver's node judges both. `None`: the node does not say.
+    #[serde(default)]
+    pub judged: Option<Vec<Direction>>,
 }
 
 /// One end of a flow or of a dropped packet.

@@ -29,6 +29,7 @@ impl Names<'_> {
             idle_ms: flow.idle_ms,
             state: flow.state,
             translation: flow.translation,
+            judged: flow.judged,
         }
     }
 
