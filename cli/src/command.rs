@@ -17,6 +17,7 @@ use crate::question::explain::Explain;
 use crate::question::flows::Flows;
 use crate::question::status::Status;
 use crate::question::version::Version;
+use crate::reference::Reference;
 use crate::settings::Settings;
 use crate::text::{COMPLETION_EXAMPLES, EXAMPLES};
 
@@ -53,6 +54,7 @@ enum Command {
     Flows(Flows),
     Drops(Drops),
     Status(Status),
+    Reference(Reference),
     Cni(Cni),
     Version(Version),
     /// Print a script that completes sealane's words in a shell
@@ -85,6 +87,7 @@ impl Sealane {
             Command::Flows(flows) => flows.run(settings),
             Command::Drops(drops) => drops.run(settings),
             Command::Status(status) => status.run(settings),
+            Command::Reference(reference) => reference.run(),
             Command::Cni(cni) => cni.run(settings),
             Command::Version(version) => version.run(settings),
             Command::Completion { shell } => {

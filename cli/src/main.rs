@@ -2,7 +2,7 @@
 //! The sealane command: every plane of Sealane in one program.
 //!
 //! Owns: the command line ([`command`]), how objects are made and shown ([`object`]), questions to the fabric ([`question`]),
-//! endpoints on this host ([`door`]), daemons ([`machine`]), labs ([`lab`]).
+//! what can be written ([`reference`]), endpoints on this host ([`door`]), daemons ([`machine`]), labs ([`lab`]).
 //! Promises: the exit code is 0 when it was done, 1 when it failed, 2 when the arguments are wrong, or that of the process
 //! that was run; what fails says what to do; colours and progress on a terminal alone.
 
@@ -16,6 +16,7 @@ mod machine;
 mod object;
 mod output;
 mod question;
+mod reference;
 mod settings;
 mod style;
 mod text;
