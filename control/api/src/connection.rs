@@ -1,7 +1,7 @@
 //! One connection, from its first byte to its end.
 //!
 //! Promises: whatever the other end does or leaves, the connection ends: by its [`Limits`] when nothing is asked or an answer is
-//! not read, and when the server stops, after the answers under way.
+//! not read, when the certificate that it came with holds no longer, and when the server stops, after the answers under way.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,7 +19,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, MissedTickBehavior};
 use tower::ServiceExt;
 
-use crate::identity::Peer;
+use crate::caller::Peer;
 use crate::limits::{CONNECTION_WINDOW, HEADERS, Limits, STREAM_WINDOW};
 use crate::pulse::{Fault, Pulse, arriving};
 
@@ -53,7 +53,11 @@ pub(crate) async fn serve<S>(
                 told = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();
             }
-            _ = look.tick() => match pulse.fault(&limits) {
+            _ = look.tick() => {
+                if let Some(fault) = peer.fault() {
+                    return tracing::info!(?peer, fault, "a connection is cut: its certificate holds no longer");
+                }
+                match pulse.fault(&limits) {
                 Some(Fault::Idle) if told.is_none() => {
                     told = Some(Instant::now());
                     connection.as_mut().graceful_shutdown();
@@ -62,6 +66,7 @@ pub(crate) async fn serve<S>(
                 Some(Fault::Idle) if told.is_some_and(|told| told.elapsed() > limits.header) => return,
                 Some(Fault::Stalled) => return tracing::info!(?peer, "a connection is cut: nobody reads its answer"),
                 Some(Fault::Idle) | None => {}
+                }
             }
         }
     }

@@ -5,7 +5,7 @@
 //! `intent`'s, where they are kept is `store`'s.
 //!
 //! ```text
-//!     listen -> connection (limits) -> identity -> route (target, authorize, query) -> read | watch | write | remove -> store
+//!     listen -> connection (limits, TLS) -> caller -> route (target, authorize, query) -> read | watch | write | remove -> store
 //!                                         |         |
 //!             document, merge -> prepare (intent) -> commit (admission)
 //! ```
@@ -17,6 +17,7 @@
 mod access;
 mod admission;
 mod audit;
+mod caller;
 mod collect;
 mod commit;
 mod connection;
@@ -24,7 +25,6 @@ mod crowd;
 mod discovery;
 mod document;
 mod ending;
-mod identity;
 mod jsonpath;
 mod limits;
 mod listen;
@@ -46,6 +46,7 @@ mod serve;
 mod server;
 mod status;
 mod target;
+mod tls;
 mod view;
 mod watch;
 mod who;
@@ -59,6 +60,7 @@ pub use listen::{ListenError, Listener};
 pub use serve::serve;
 pub use server::{Api, Settings};
 pub use status::{Reason, Refusal};
+pub use tls::{Standing, Tls};
 pub use who::{
     AUTHENTICATED, Authenticate, Identity, LOCAL, LOOPBACK, MASTERS, NODE_PREFIX, NODES, Origin, REMOTE,
     UNAUTHENTICATED, Who,

@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
+
+use crate::tls::Tls;
 
 /// An open door of the server.
 #[derive(Debug)]
@@ -18,8 +21,15 @@ pub enum Listener {
         /// The file to remove at the end, if this process made it.
         file: Option<PathBuf>,
     },
-    /// A TCP socket.
+    /// A TCP socket without TLS.
     Tcp(TcpListener),
+    /// A TCP socket with TLS.
+    Tls {
+        /// The socket.
+        socket: TcpListener,
+        /// What is shown and believed there.
+        tls: Arc<Tls>,
+    },
 }
 
 /// Why a door could not be opened.
@@ -118,11 +128,20 @@ impl Listener {
         }
     }
 
+    /// The same door, with TLS if it is a TCP one.
+    #[must_use]
+    pub fn secured(self, tls: &Arc<Tls>) -> Self {
+        match self {
+            Self::Tcp(socket) => Self::Tls { socket, tls: Arc::clone(tls) },
+            other => other,
+        }
+    }
+
     /// The address that a TCP door really has.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Unix { .. } => None,
-            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Tcp(socket) | Self::Tls { socket, .. } => socket.local_addr().ok(),
         }
     }
 }

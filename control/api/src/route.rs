@@ -1,7 +1,7 @@
 //! What every request passes, in order.
 //!
 //! ```text
-//!     identity (connection, token) -> target (path) -> authorize -> options (query) -> read, watch, write or delete -> audit
+//!     caller (connection, token) -> target (path) -> authorize -> options (query) -> read, watch, write or delete -> audit
 //! ```
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::access::{Deed, Verb, What};
 use crate::audit::AuditEvent;
-use crate::identity::identify;
+use crate::caller::identify;
 use crate::query::Options;
 use crate::server::{Answer, Api, Request};
 use crate::status::{Reason, Refusal};

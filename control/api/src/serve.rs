@@ -12,12 +12,14 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 
+use crate::caller::Peer;
 use crate::connection;
 use crate::crowd::{Crowd, Party, Place};
-use crate::identity::Peer;
 use crate::limits::Limits;
 use crate::listen::Listener;
 use crate::server::Api;
+use crate::tls::Tls;
+use crate::who::Origin;
 
 /// Serves the API, and `extra_routes` beside it, on every listener (HTTP/1.1, and HTTP/2 with prior knowledge) until `stop`
 /// comes. Then no connection is taken any more, watches end, and requests under way have ten seconds. Socket files that
@@ -46,6 +48,9 @@ pub async fn serve(
             }
             Listener::Tcp(socket) => {
                 tasks.spawn(door.clone().run(socket));
+            }
+            Listener::Tls { socket, tls } => {
+                tasks.spawn(door.clone().run(Secured { socket, tls }));
             }
         }
     }
@@ -80,6 +85,22 @@ trait Socket: Send + Sync + 'static {
 
     /// Who is at the other end, and a place for it; `None`: there is none left.
     fn admit(door: &Door, stream: &Self::Stream) -> io::Result<Option<(Peer, Place)>>;
+
+    /// Serves the connection to its end.
+    fn serve(
+        &self,
+        door: Door,
+        stream: Self::Stream,
+        peer: Peer,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        connection::serve(stream, peer, door.router, door.limits, door.stopping)
+    }
+}
+
+/// A TCP socket with TLS.
+struct Secured {
+    socket: TcpListener,
+    tls: Arc<Tls>,
 }
 
 impl Socket for UnixListener {
@@ -109,6 +130,33 @@ impl Socket for TcpListener {
     }
 }
 
+impl Socket for Secured {
+    type Stream = TcpStream;
+
+    async fn take(&self) -> io::Result<TcpStream> {
+        self.socket.take().await
+    }
+
+    fn admit(door: &Door, stream: &TcpStream) -> io::Result<Option<(Peer, Place)>> {
+        TcpListener::admit(door, stream)
+    }
+
+    fn serve(&self, door: Door, stream: TcpStream, peer: Peer) -> impl Future<Output = ()> + Send + 'static {
+        let tls = Arc::clone(&self.tls);
+        async move {
+            let Origin::Address(address) = peer.origin() else { return };
+            match tokio::time::timeout(door.limits.handshake, tls.accept(stream)).await {
+                Ok(Ok((stream, shown))) => {
+                    let peer = Peer::Secured { address, shown };
+                    connection::serve(stream, peer, door.router, door.limits, door.stopping).await;
+                }
+                Ok(Err(error)) => tracing::info!(%address, %error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+            }
+        }
+    }
+}
+
 impl Door {
     /// Takes connections until told to stop, then waits for those that are open.
     async fn run<S: Socket>(self, socket: S) {
@@ -123,7 +171,11 @@ impl Door {
             };
             match taken.and_then(|stream| Ok(S::admit(&self, &stream)?.map(|admitted| (stream, admitted)))) {
                 Ok(Some((stream, (peer, place)))) => {
-                    connections.spawn(self.clone().connection(stream, peer, place));
+                    let connection = socket.serve(self.clone(), stream, peer);
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
                 }
                 Ok(None) => {}
                 Err(error) if is_of_the_peer(&error) => {
@@ -158,14 +210,6 @@ impl Door {
         sockopt::set_tcp_keepcnt(stream, 4)?;
         let unacknowledged = u32::try_from(self.limits.stall.as_millis()).unwrap_or(u32::MAX);
         Ok(sockopt::set_tcp_user_timeout(stream, unacknowledged)?)
-    }
-
-    async fn connection<S>(self, stream: S, peer: Peer, place: Place)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        connection::serve(stream, peer, self.router, self.limits, self.stopping).await;
-        drop(place);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Admission, AdmitAll, Api, AuditFile, Authenticate, Limits, Listener, Rights, Settings};
+use api::{Admission, AdmitAll, Api, AuditFile, Authenticate, Limits, Listener, Rights, Settings, Tls};
 use axum::Router;
 use axum::body::Body;
 use http_body_util::BodyExt;
@@ -34,6 +34,8 @@ pub(crate) struct Choices {
     pub(crate) rights: Rights,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     pub(crate) limits: Limits,
+    /// What the TCP door speaks; `None`: plain HTTP.
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) retention: Retention,
     pub(crate) extra: Router,
     /// What is put between the file and the cache.
@@ -47,6 +49,7 @@ impl Default for Choices {
             rights: Rights::default(),
             authenticate: None,
             limits: Limits::default(),
+            tls: None,
             retention: Retention::default(),
             extra: Router::new(),
             between: |home| Arc::new(home),
@@ -112,6 +115,10 @@ impl Server {
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let tcp = Listener::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = tcp.address().unwrap();
+        let tcp = match &choices.tls {
+            Some(tls) => tcp.secured(tls),
+            None => tcp,
+        };
         let listeners = vec![tcp, Listener::unix(&socket).unwrap()];
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(api::serve(api, listeners, choices.extra, async {

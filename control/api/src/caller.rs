@@ -1,6 +1,7 @@
 //! From a connection and a request's headers to [`Who`].
 //!
-//! Promises: a bearer token is asked about in every request that has one, and a bad one is 401 whatever the connection says;
+//! Promises: a certificate and a bearer token are asked about in every request, and a bad one is 401 whatever the other says;
+//! of both the token counts, as it was put into this very request;
 //! nobody acts as somebody else by a header; who has shown nothing gets health and version, and 401 for all else.
 
 use std::net::IpAddr;
@@ -14,7 +15,8 @@ use axum::middleware::Next;
 
 use crate::status::{Reason, Refusal};
 use crate::target::Target;
-use crate::who::{Authenticate, Origin, UNAUTHENTICATED, Who};
+use crate::tls::Shown;
+use crate::who::{Authenticate, Identity, Origin, UNAUTHENTICATED, Who};
 
 /// What a connection says of who is at its other end.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub(crate) enum Peer {
     Unix { uid: u32 },
     /// TCP without TLS.
     Plain { address: IpAddr },
+    /// TCP with TLS.
+    Secured { address: IpAddr, shown: Option<Shown> },
 }
 
 /// Puts [`Who`] into the request's extensions, or refuses it.
@@ -54,6 +58,9 @@ async fn who(
             "{name}: this server lets nobody act as somebody else; leave the header out (kubectl: --as)"
         );
         return Err(Refusal::new(Reason::Forbidden, message));
+    }
+    if let Some(fault) = peer.fault() {
+        return Err(unauthorized(&format!("the client certificate is not believed: {fault}")));
     }
     let Some(token) = bearer(headers)? else { return Ok(peer.who()) };
     let owner = match authenticate {
@@ -88,17 +95,30 @@ fn unauthorized(remedy: &str) -> Refusal {
 }
 
 impl Peer {
+    /// Why the certificate of the connection holds no longer, if it does not.
+    pub(crate) fn fault(&self) -> Option<String> {
+        match self {
+            Self::Secured { shown: Some(shown), .. } => shown.fault(),
+            Self::Unix { .. } | Self::Plain { .. } | Self::Secured { shown: None, .. } => None,
+        }
+    }
+
     fn who(&self) -> Who {
         match self {
             Self::Unix { uid } => Who::local(*uid),
             Self::Plain { address } => Who::plain(*address),
+            Self::Secured { shown: None, .. } => Who::anonymous(self.origin()),
+            Self::Secured { shown: Some(shown), .. } => {
+                let (user, groups) = (shown.certificate.user.clone(), shown.certificate.groups.clone());
+                Who::identified(Identity { user, groups }, self.origin())
+            }
         }
     }
 
-    fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         match self {
             Self::Unix { uid } => Origin::Unix { uid: *uid },
-            Self::Plain { address } => Origin::Address(*address),
+            Self::Plain { address } | Self::Secured { address, .. } => Origin::Address(*address),
         }
     }
 }
