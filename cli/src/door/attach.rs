@@ -143,6 +143,9 @@ fn tell(settings: &Settings, attached: &Attached) -> Result<(), Failure> {
                 attached.interface,
                 attached.mtu
             )?;
+            for warning in &attached.warnings {
+                writeln!(out, "  {warning}")?;
+            }
             if !attached.judged {
                 writeln!(
                     out,

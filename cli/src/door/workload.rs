@@ -39,14 +39,7 @@ impl Workload {
     ///
     /// Errors: a key with two values, for which of them policies should see cannot be known.
     pub(crate) fn labels(&self) -> Result<record::Labels, Failure> {
-        let mut labels = record::Labels::new();
-        for Label { key, value } in &self.labels {
-            if let Some(other) = labels.insert(key.clone(), value.clone()).filter(|other| other != value) {
-                let message = format!("the label {key} is given twice: as {other:?} and as {value:?}");
-                return Err(Failure::usage(message, "keep one of the two"));
-            }
-        }
-        Ok(labels)
+        labels_of(&self.labels)
     }
 
     /// Its named ports.
@@ -58,6 +51,20 @@ impl Workload {
     pub(crate) fn publish(&self) -> Vec<Publish> {
         self.publish.iter().map(|publish| publish.0.clone()).collect()
     }
+}
+
+/// What was given as labels.
+///
+/// Errors: a key with two values, for which of them policies should see cannot be known.
+pub(crate) fn labels_of(given: &[Label]) -> Result<record::Labels, Failure> {
+    let mut labels = record::Labels::new();
+    for Label { key, value } in given {
+        if let Some(other) = labels.insert(key.clone(), value.clone()).filter(|other| other != value) {
+            let message = format!("the label {key} is given twice: as {other:?} and as {value:?}");
+            return Err(Failure::usage(message, "keep one of the two"));
+        }
+    }
+    Ok(labels)
 }
 
 /// `KEY=VALUE`.

@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::capability;
 use crate::failure::Failure;
 use crate::output;
 
@@ -77,6 +78,10 @@ impl Agent {
         }
         let file = settings_file(self.config.clone(), "agent");
         if self.purge {
+            capability::require(
+                "agent --purge",
+                &[capability::NAMESPACES, capability::LINKS, capability::PROGRAMS],
+            )?;
             return purge(file.as_deref());
         }
         let config = agent_settings(file.as_deref())?;

@@ -1,5 +1,6 @@
 //! The network config list that a runtime is given.
 
+use record::Labels;
 use serde_json::{Map, Value, json};
 
 /// What a config list says. Everything but the name has a default.
@@ -13,6 +14,8 @@ pub struct Conflist {
     pub namespace: Option<String>,
     /// The virtual network; `None`: the namespace's.
     pub network: Option<String>,
+    /// Labels that every container gets.
+    pub labels: Labels,
     /// The agent's socket; `None`: [`crate::AGENT_SOCKET`].
     pub agent_socket: Option<String>,
     /// The agent's state folder; `None`: [`crate::STATE_DIR`].
@@ -34,6 +37,9 @@ pub fn conflist(list: &Conflist) -> String {
             plugin.insert(key.into(), json!(value));
         }
     }
+    if !list.labels.is_empty() {
+        plugin.insert("labels".into(), json!(list.labels));
+    }
     plugin.insert("capabilities".into(), json!({ "portMappings": true, "ips": true, "mac": true }));
     let whole = json!({ "cniVersion": "1.0.0", "name": list.name, "plugins": [Value::from(plugin)] });
     let mut text = serde_json::to_string_pretty(&whole).expect("a JSON value is written without fault");
@@ -52,14 +58,16 @@ mod tests {
             tenant: Some("red".into()),
             namespace: None,
             network: Some("web".into()),
+            labels: Labels::from([("tier".to_owned(), "front".to_owned())]),
             agent_socket: Some("/run/x.sock".into()),
-            state_dir: None,
+            state_dir: Some("/var/x".into()),
         };
         let value: Value = serde_json::from_str(&conflist(&list)).unwrap();
         assert_eq!(value["cniVersion"], "1.0.0");
         assert_eq!(value["name"], "shop");
         let expected = json!({
             "type": "sealane-cni", "tenant": "red", "network": "web", "agentSocket": "/run/x.sock",
+            "stateDir": "/var/x", "labels": { "tier": "front" },
             "capabilities": { "portMappings": true, "ips": true, "mac": true },
         });
         assert_eq!(value["plugins"], json!([expected]));
