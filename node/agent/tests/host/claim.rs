@@ -1,3 +1,5 @@
+//! Two agents on one host: whatever they share, the second changes nothing and is told who has it.
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 

@@ -1,3 +1,5 @@
+//! A state folder that takes nothing more: attaches are refused, containers go on, and it recovers by itself.
+
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;

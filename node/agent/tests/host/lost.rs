@@ -1,3 +1,5 @@
+//! A journal that is missing or damaged while containers are attached.
+
 use std::net::SocketAddr;
 
 use crate::ground::{Container, Host, on_a_host, talks};

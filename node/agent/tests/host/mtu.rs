@@ -1,3 +1,5 @@
+//! The MTU of links that are there follows their network and the underlay.
+
 use std::net::{SocketAddr, TcpStream};
 
 use record::door::{Reply, Request};

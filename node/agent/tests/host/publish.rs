@@ -1,3 +1,5 @@
+//! Requests that cannot be met: ports, detaching by name, namespaces that the agent does not see.
+
 use std::process::Command;
 
 use record::Protocol;

@@ -1,3 +1,5 @@
+//! The whole life of an agent: policy, a server that goes, kills, a restart, and nothing that is left.
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
