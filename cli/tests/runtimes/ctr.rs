@@ -9,31 +9,15 @@ use lab::wait_until;
 use crate::containerd::Containerd;
 use crate::fabric::{Fabric, PATIENCE};
 use crate::plugin::Network;
-use crate::traces::{Emptiness, Groups};
-
-const POLICY: &str = "
-apiVersion: v1
-kind: Namespace
-metadata: {name: shop}
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: db, namespace: shop}
-spec:
-  podSelector: {matchLabels: {app: db}}
-  ingress:
-  - from: [{podSelector: {matchLabels: {app: web}}}]
-    ports: [{port: 5432}]
-";
+use crate::policy;
+use crate::traces::Ground;
 
 #[test]
 fn ctrs_containers_reach_other_hosts_as_policy_says_and_are_released_with_and_without_del() {
-    let lab = "runtimesctr";
-    let groups = Groups::of(lab);
-    let fabric = Fabric::up(lab, 2);
-    fabric.apply("default", POLICY);
+    let ground = Ground::up("runtimesctr", 2);
+    let fabric = &ground.fabric;
+    fabric.apply("default", &policy(5432));
     fabric.await_realised("default");
-    let before = Emptiness::of(&fabric);
     let spec = |name: &str, app: &str| Spec {
         namespace: Some("shop".to_owned()),
         labels: [("app".to_owned(), app.to_owned())].into(),
@@ -47,12 +31,12 @@ fn ctrs_containers_reach_other_hosts_as_policy_says_and_are_released_with_and_wi
     let (to_db, to_free) = (db.address(true).unwrap(), free.address(true).unwrap());
     let network =
         Network { name: "sealane", namespace: Some("shop"), labels: &[("app", "web")], ..Network::default() };
-    let containerd = Containerd::on(&fabric, 1, network);
+    let containerd = Containerd::on(fabric, 1, network);
     containerd.run("web", &["--detach"], &["sleep", "1000"]);
     fabric.settle();
-    answers(&fabric, &containerd, (to_db, 5432), Some("db"));
-    answers(&fabric, &containerd, (to_db, 5433), None);
-    answers(&fabric, &containerd, (to_free, 5433), Some("free"));
+    answers(fabric, &containerd, (to_db, 5432), Some("db"));
+    answers(fabric, &containerd, (to_db, 5433), None);
+    answers(fabric, &containerd, (to_free, 5433), Some("free"));
     // ctr tells no name but its own, made of its namespace and the container's.
     let attached = fabric.attachments(fabric.node(1));
     assert_eq!(attached.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["proof-web"]);
@@ -68,10 +52,9 @@ fn ctrs_containers_reach_other_hosts_as_policy_says_and_are_released_with_and_wi
     drop(echoes);
     db.stop().unwrap();
     free.stop().unwrap();
-    before.await_same(&fabric);
+    ground.await_empty();
     drop(containerd);
-    fabric.down();
-    drop(groups);
+    ground.down();
 }
 
 /// Asks from the container `web` until the answer is as it should be.

@@ -16,3 +16,22 @@ mod podman;
 mod pods;
 mod refusals;
 mod traces;
+
+/// In the project `shop`, containers of the app `db` hear those of the app `web` alone, at this port.
+fn policy(port: u16) -> String {
+    format!(
+        "apiVersion: v1
+kind: Namespace
+metadata: {{name: shop}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: db, namespace: shop}}
+spec:
+  podSelector: {{matchLabels: {{app: db}}}}
+  ingress:
+  - from: [{{podSelector: {{matchLabels: {{app: web}}}}}}]
+    ports: [{{port: {port}}}]
+"
+    )
+}

@@ -12,34 +12,18 @@ use serde_json::json;
 use crate::fabric::{Fabric, PATIENCE};
 use crate::plugin::Network;
 use crate::podman::Podman;
-use crate::traces::{Emptiness, Groups, words};
-
-const POLICY: &str = "
-apiVersion: v1
-kind: Namespace
-metadata: {name: shop}
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: db, namespace: shop}
-spec:
-  podSelector: {matchLabels: {app: db}}
-  ingress:
-  - from: [{podSelector: {matchLabels: {app: web}}}]
-    ports: [{port: 80}]
-";
+use crate::policy;
+use crate::traces::{Ground, words};
 
 #[test]
 fn podmans_containers_reach_other_hosts_as_policy_says_and_are_released() {
-    let lab = "runtimespods";
-    let groups = Groups::of(lab);
-    let fabric = Fabric::up(lab, 2);
-    fabric.apply("default", POLICY);
+    let ground = Ground::up("runtimespods", 2);
+    let fabric = &ground.fabric;
+    fabric.apply("default", &policy(80));
     fabric.await_realised("default");
     let of = |name, labels| Network { name, namespace: Some("shop"), labels, ..Network::default() };
-    let before = Emptiness::of(&fabric);
-    let one = Podman::on(&fabric, 1, &[of("web", &[("app", "web")]), of("other", &[("app", "other")])]);
-    let two = Podman::on(&fabric, 2, &[of("db", &[("app", "db")]), of("front", &[("app", "front")])]);
+    let one = Podman::on(fabric, 1, &[of("web", &[("app", "web")]), of("other", &[("app", "other")])]);
+    let two = Podman::on(fabric, 2, &[of("db", &[("app", "db")]), of("front", &[("app", "front")])]);
 
     let chosen = ["--ip", "10.201.7.7", "--mac-address", "02:00:00:00:07:07"];
     two.serve("db", "db", &chosen);
@@ -52,14 +36,14 @@ fn podmans_containers_reach_other_hosts_as_policy_says_and_are_released() {
     let front = two.address("front", "front");
     let judged = |when: &str| {
         fabric.settle();
-        reach(&fabric, when, || one.page("web", db), Some("db"));
-        reach(&fabric, when, || one.page("other", db), None);
-        reach(&fabric, when, || one.page("other", front), Some("front"));
+        reach(fabric, when, || one.page("web", db), Some("db"));
+        reach(fabric, when, || one.page("other", db), None);
+        reach(fabric, when, || one.page("other", front), Some("front"));
     };
     judged("at first");
-    assert_eq!(names(&fabric), ["shop/db n2", "shop/front n2", "shop/other n1", "shop/web n1"]);
-    let published = || from_world(&fabric, 2, 8080);
-    reach(&fabric, "published", published, Some("front"));
+    assert_eq!(names(fabric), ["shop/db n2", "shop/front n2", "shop/other n1", "shop/web n1"]);
+    let published = || from_world(fabric, 2, 8080);
+    reach(fabric, "published", published, Some("front"));
 
     two.done(&["restart", "--time", "0", "db"]);
     two.note("db");
@@ -69,29 +53,27 @@ fn podmans_containers_reach_other_hosts_as_policy_says_and_are_released() {
     two.done(&["stop", "--time", "0", "front"]);
     two.done(&["rm", "front"]);
     one.done(&["stop", "--time", "0", "other"]);
-    let left = || names(&fabric) == ["shop/db n2", "shop/web n1"];
+    let left = || names(fabric) == ["shop/db n2", "shop/web n1"];
     fabric.wait_until(PATIENCE, "stopped containers have no endpoint", left).unwrap();
-    reach(&fabric, "no longer published", published, None);
+    reach(fabric, "no longer published", published, None);
     two.serve("front", "front", &["--publish", "8080:80"]);
-    reach(&fabric, "published anew", published, Some("front"));
+    reach(fabric, "published anew", published, Some("front"));
     one.done(&["start", "other"]);
     one.note("other");
-    reach(&fabric, "started again", || one.page("web", db), Some("db"));
-    reach(&fabric, "started again", || one.page("other", db), None);
+    reach(fabric, "started again", || one.page("web", db), Some("db"));
+    reach(fabric, "started again", || one.page("other", db), None);
 
     one.empty();
     two.empty();
-    before.await_same(&fabric);
+    ground.await_empty();
     drop((one, two));
-    fabric.down();
-    drop(groups);
+    ground.down();
 }
 
 #[test]
 fn two_podman_networks_of_tenants_with_the_same_subnet_do_not_meet() {
-    let lab = "runtimestenants";
-    let groups = Groups::of(lab);
-    let fabric = Fabric::up(lab, 2);
+    let ground = Ground::up("runtimestenants", 2);
+    let fabric = &ground.fabric;
     let network = "
 apiVersion: sealane.dev/v1alpha1
 kind: VirtualNetwork
@@ -105,11 +87,10 @@ spec: {subnets: [{cidr: 10.50.0.0/24}]}
         fabric.apply(tenant, network);
         fabric.await_realised(tenant);
     }
-    let before = Emptiness::of(&fabric);
     let of =
         |tenant| Network { name: tenant, tenant: Some(tenant), network: Some("wide"), ..Network::default() };
     let networks = ["red", "blue"].map(of);
-    let (one, two) = (Podman::on(&fabric, 1, &networks), Podman::on(&fabric, 2, &networks));
+    let (one, two) = (Podman::on(fabric, 1, &networks), Podman::on(fabric, 2, &networks));
     for tenant in ["red", "blue"] {
         one.serve(&format!("{tenant}-here"), tenant, &["--ip", "10.50.0.10"]);
         two.serve(&format!("{tenant}-there"), tenant, &["--ip", "10.50.0.20"]);
@@ -120,32 +101,29 @@ spec: {subnets: [{cidr: 10.50.0.0/24}]}
     for (tenant, near, far) in [("red", Some("red-near"), Some("red-far")), ("blue", None, None)] {
         let here = format!("{tenant}-here");
         let there = format!("{tenant}-there");
-        reach(&fabric, tenant, || one.page(&here, address(20)), Some(&there));
-        reach(&fabric, tenant, || two.page(&there, address(10)), Some(&here));
-        reach(&fabric, tenant, || one.page(&here, address(30)), near);
-        reach(&fabric, tenant, || one.page(&here, address(40)), far);
+        reach(fabric, tenant, || one.page(&here, address(20)), Some(&there));
+        reach(fabric, tenant, || two.page(&there, address(10)), Some(&here));
+        reach(fabric, tenant, || one.page(&here, address(30)), near);
+        reach(fabric, tenant, || one.page(&here, address(40)), far);
     }
     one.empty();
     two.empty();
-    before.await_same(&fabric);
+    ground.await_empty();
     drop((one, two));
-    fabric.down();
-    drop(groups);
+    ground.down();
 }
 
 #[test]
 fn podman_removes_containers_while_the_agent_dies_and_nothing_of_them_is_left() {
-    let lab = "runtimesdying";
-    let groups = Groups::of(lab);
-    let fabric = Fabric::up(lab, 1);
-    let before = Emptiness::of(&fabric);
+    let ground = Ground::up("runtimesdying", 1);
+    let fabric = &ground.fabric;
     let network = Network { name: "sealane", ..Network::default() };
-    let podman = Podman::on(&fabric, 1, &[network]);
+    let podman = Podman::on(fabric, 1, &[network]);
     let host = fabric.node(1);
     // From long before podman's DEL to after it.
     for delay in [0, 40, 80, 120, 160, 240].map(Duration::from_millis) {
         podman.serve("doomed", "sealane", &["--publish", "8080:80", "--ip", "10.201.7.7"]);
-        reach(&fabric, "before", || from_world(&fabric, 1, 8080), Some("doomed"));
+        reach(fabric, "before", || from_world(fabric, 1, 8080), Some("doomed"));
         let mut removal = podman.command(&["rm", "--force", "--time", "0", "doomed"]);
         let removal = removal.stdout(Stdio::null()).spawn().unwrap();
         thread::sleep(delay);
@@ -154,8 +132,8 @@ fn podman_removes_containers_while_the_agent_dies_and_nothing_of_them_is_left() 
         assert!(output.status.success(), "podman rm, the agent killed after {delay:?}");
         assert_eq!(podman.done(&["ps", "--all", "--quiet"]), "");
         host.start().unwrap();
-        before.await_same(&fabric);
-        reach(&fabric, "after", || from_world(&fabric, 1, 8080), None);
+        ground.await_empty();
+        reach(fabric, "after", || from_world(fabric, 1, 8080), None);
     }
     podman.serve("last", "sealane", &["--ip", "10.201.7.7"]);
     host.kill().unwrap();
@@ -164,19 +142,16 @@ fn podman_removes_containers_while_the_agent_dies_and_nothing_of_them_is_left() 
     // podman's own work included; what DEL takes of it is held alone where the plugin is called directly.
     assert!(began.elapsed() < Duration::from_secs(10), "podman rm took {:?}", began.elapsed());
     host.start().unwrap();
-    before.await_same(&fabric);
+    ground.await_empty();
     drop(podman);
-    fabric.down();
-    drop(groups);
+    ground.down();
 }
 
 #[test]
 fn a_container_restarted_while_the_agent_hangs_is_on_its_network_afterwards() {
-    let lab = "runtimeshanging";
-    let groups = Groups::of(lab);
-    let fabric = Fabric::up(lab, 1);
-    let before = Emptiness::of(&fabric);
-    let podman = Podman::on(&fabric, 1, &[Network { name: "sealane", ..Network::default() }]);
+    let ground = Ground::up("runtimeshanging", 1);
+    let fabric = &ground.fabric;
+    let podman = Podman::on(fabric, 1, &[Network { name: "sealane", ..Network::default() }]);
     let host = fabric.node(1);
     podman.serve("again", "sealane", &["--publish", "8080:80", "--ip", "10.201.7.7"]);
     for _ in 0..3 {
@@ -191,17 +166,16 @@ fn a_container_restarted_while_the_agent_hangs_is_on_its_network_afterwards() {
         let output = restart.wait_with_output().unwrap();
         assert!(output.status.success(), "podman restart");
         podman.note("again");
-        reach(&fabric, "after the restart", || from_world(&fabric, 1, 8080), Some("again"));
+        reach(fabric, "after the restart", || from_world(fabric, 1, 8080), Some("again"));
         fabric.wait_until(PATIENCE, "the word is carried out", || words(host).is_empty()).unwrap();
         let attached: Vec<String> = fabric.attachments(host).into_iter().map(|one| one.name).collect();
         assert_eq!(attached, ["again"]);
-        reach(&fabric, "and later", || from_world(&fabric, 1, 8080), Some("again"));
+        reach(fabric, "and later", || from_world(fabric, 1, 8080), Some("again"));
     }
     podman.empty();
-    before.await_same(&fabric);
+    ground.await_empty();
     drop(podman);
-    fabric.down();
-    drop(groups);
+    ground.down();
 }
 
 /// Looks until it is so, for what has just been started or taken away may need a moment.

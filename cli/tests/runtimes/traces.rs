@@ -10,6 +10,36 @@ use record::door::TOMBSTONES;
 
 use crate::fabric::{Fabric, PATIENCE, own};
 
+/// A fabric on whose hosts a runtime's containers come and go. Its parts go in their order: no process is left in the groups then.
+pub(crate) struct Ground {
+    pub(crate) fabric: Fabric,
+    before: Emptiness,
+    groups: Groups,
+}
+
+impl Ground {
+    /// With so many hosts.
+    pub(crate) fn up(proof: &str, nodes: u16) -> Self {
+        let groups = Groups::of(proof);
+        let fabric = Fabric::up(proof, nodes);
+        Self { before: Emptiness::of(&fabric), fabric, groups }
+    }
+
+    /// Waits until nothing of the containers is left.
+    #[track_caller]
+    pub(crate) fn await_empty(&self) {
+        self.before.await_same(&self.fabric);
+    }
+
+    /// Ends it; nothing is left.
+    #[track_caller]
+    pub(crate) fn down(self) {
+        let Self { fabric, groups, .. } = self;
+        fabric.down();
+        drop(groups);
+    }
+}
+
 /// The control groups that runtimes made for a lab's containers. Those of the unified hierarchy go with the lab; on hosts that
 /// keep the old controllers beside it, runc makes the same path in each of theirs. Removed with this value, which must
 /// outlive the lab: then no process is left in them.
