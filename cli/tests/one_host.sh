@@ -8,7 +8,11 @@ fail() { echo "FAILED: $*"; cat /var/log/sealane/*.log; exit 1; }
 
 mount --make-rprivate /
 mkdir -p /etc/sealane
-for folder in /run /var/lib /var/log /etc/sealane; do mount -t tmpfs tmpfs $folder; done
+for folder in /run /var/lib /var/log /etc/sealane; do
+	# Whoever removes what is mounted below would change what is counted here.
+	while read -r _ point _; do umount -l "$point" 2>/dev/null; done < <(tac /proc/self/mounts | grep " $folder/")
+	mount -t tmpfs tmpfs $folder
+done
 mount -t sysfs sys /sys && mount -t tmpfs cgroups /sys/fs/cgroup
 mkdir /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
 
