@@ -27,8 +27,13 @@ impl Server {
         runtime.block_on(async {
             let home = store::FileStore::open(&file, store::Retention::default()).unwrap();
             let store = Arc::new(store::Cached::start(Arc::new(home)).await.unwrap());
-            let (admission, audit) = (Arc::new(api::AdmitAll), Arc::new(api::NoAudit));
-            let settings = api::Settings { rights: api::Rights::default(), admission, audit };
+            let settings = api::Settings {
+                authorizer: Arc::new(api::Rights::default()),
+                authenticate: None,
+                limits: api::Limits::default(),
+                admission: Arc::new(api::AdmitAll),
+                audit: Arc::new(api::NoAudit),
+            };
             let api = api::Api::start(store, settings).await.unwrap();
             let listener = api::Listener::unix(&socket).unwrap();
             let stopped = async {
