@@ -1,7 +1,9 @@
 //! Whether somebody may do something: the one question that every request passes, and the plain answer of [`Rights`].
 
+use intent::rights::{ALL, Reach, Rule};
+
 use crate::status::{Reason, Refusal, qualified};
-use crate::who::{LOCAL, LOOPBACK, MASTERS, REMOTE, Who};
+use crate::who::{AUTHENTICATED, LOCAL, LOOPBACK, MASTERS, NODE_PREFIX, NODES, REMOTE, Who};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +59,48 @@ pub enum What<'a> {
     Path(&'a str),
 }
 
-/// Decides who may do what. Every request but those for health and version passes it.
+/// A deed as the authorizer judges it: by names alone, so that it can be asked about others and about verbs that no request
+/// has.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The caller's name.
+    pub user: &'a str,
+    /// The caller's groups.
+    pub groups: &'a [String],
+    /// In which tenant ([`store::ObjectKey::SYSTEM`]: the provider's level).
+    pub tenant: &'a str,
+    /// What: `get`, `escalate`, `*`, …
+    pub verb: &'a str,
+    /// With what.
+    pub what: What<'a>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may be done, and by what right.
+    Allowed(String),
+    /// It may not, and why if that helps.
+    Denied(Option<String>),
+}
+
+/// Decides who may do what. Every request but those for health and version passes it. Asked on every request: must be quick
+/// and never block.
 pub trait Authorizer: Send + Sync + 'static {
-    /// Whether `who` may do it. Errors: 403, best made by [`Deed::forbidden`]. Asked on every request: must be quick and
-    /// never block.
-    fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal>;
+    /// Whether it may be done.
+    fn decide(&self, asked: &Asked<'_>) -> Decision;
+
+    /// All that somebody may do in a namespace (`None`: everywhere) of a tenant.
+    fn rules(&self, user: &str, groups: &[String], tenant: &str, namespace: Option<&str>) -> Vec<Rule>;
+
+    /// Whether `who` may do it. Errors: 403.
+    fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal> {
+        let Deed { verb, tenant, what } = *deed;
+        match self.decide(&Asked { user: &who.user, groups: &who.groups, tenant, verb: verb.word(), what }) {
+            Decision::Allowed(_) => Ok(()),
+            Decision::Denied(why) => Err(deed.forbidden(who, why.as_deref())),
+        }
+    }
 }
 
 /// What a kind of caller may do.
@@ -98,12 +137,21 @@ impl Access {
     /// Everything.
     pub const FULL: Self = Self { read: true, write: true, connect: true };
 
-    fn allows(self, verb: Verb) -> bool {
+    fn allows(self, verb: &str) -> bool {
         match verb {
-            Verb::Get | Verb::List | Verb::Watch => self.read,
-            Verb::Connect => self.connect,
-            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => self.write,
+            "get" | "list" | "watch" => self.read,
+            "connect" => self.connect,
+            _ => self.write,
         }
+    }
+
+    fn verbs(self) -> Vec<String> {
+        let verbs: &[&str] = match self {
+            Self { write: true, .. } => &[ALL],
+            Self { read: true, .. } => &["get", "list", "watch"],
+            Self { .. } => &[],
+        };
+        verbs.iter().map(|verb| (*verb).to_owned()).collect()
     }
 }
 
@@ -121,23 +169,49 @@ impl Default for Rights {
 }
 
 impl Authorizer for Rights {
-    fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal> {
-        let groups = [
+    fn decide(&self, asked: &Asked<'_>) -> Decision {
+        let node = asked.user.strip_prefix(NODE_PREFIX).filter(|_| is_in(asked.groups, NODES));
+        let own_stream = matches!(
+            (asked.verb, asked.what, node),
+            ("connect", What::Objects { resource: "nodes", name: Some(name), .. }, Some(own)) if name == own
+        );
+        if own_stream {
+            return Decision::Allowed("a node may connect under its own name".to_owned());
+        }
+        let group = self.accesses(asked.groups).find(|(_, access)| access.allows(asked.verb));
+        match group {
+            Some((group, _)) => Decision::Allowed(format!("the settings allow it to {group}")),
+            None => Decision::Denied(None),
+        }
+    }
+
+    fn rules(&self, _: &str, groups: &[String], _: &str, _: Option<&str>) -> Vec<Rule> {
+        let all = || vec![ALL.to_owned()];
+        let verbs = self.accesses(groups).map(|(_, access)| access.verbs()).filter(|verbs| !verbs.is_empty());
+        let on = |verbs: Vec<String>| {
+            let objects = Reach::Resources { groups: all(), resources: all(), names: Vec::new() };
+            [Rule { verbs: verbs.clone(), reach: objects }, Rule { verbs, reach: Reach::Paths(all()) }]
+        };
+        verbs.flat_map(on).collect()
+    }
+}
+
+impl Rights {
+    /// What each group that counts may do, of those given.
+    fn accesses(&self, groups: &[String]) -> impl Iterator<Item = (&'static str, Access)> {
+        let accesses = [
             (MASTERS, Access::FULL),
             (LOCAL, self.users),
             (LOOPBACK, self.loopback),
             (REMOTE, self.remote),
-            (crate::who::AUTHENTICATED, self.authenticated),
+            (AUTHENTICATED, self.authenticated),
         ];
-        let own_stream = matches!(
-            (deed.verb, deed.what, who.node()),
-            (Verb::Connect, What::Objects { resource: "nodes", name: Some(name), .. }, Some(own)) if name == own
-        );
-        if own_stream || groups.iter().any(|(group, access)| who.is_in(group) && access.allows(deed.verb)) {
-            return Ok(());
-        }
-        Err(deed.forbidden(who, None))
+        accesses.into_iter().filter(move |(group, _)| is_in(groups, group))
     }
+}
+
+fn is_in(groups: &[String], group: &str) -> bool {
+    groups.iter().any(|own| own == group)
 }
 
 impl Verb {
@@ -195,7 +269,7 @@ impl Deed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::who::{Identity, NODES, Origin};
+    use crate::who::{Identity, Origin};
 
     const READS: &[Verb] = &[Verb::Get, Verb::List, Verb::Watch];
     const WRITES: &[Verb] = &[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete, Verb::DeleteCollection];

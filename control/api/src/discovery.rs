@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use intent::Kind;
 
+use crate::review::Review;
 use crate::status::Refusal;
 use crate::target::{Discovery, kinds_of};
 
@@ -18,11 +19,11 @@ pub(crate) fn document(tenant: &str, wanted: &Discovery) -> Result<Value, Refusa
         }
         Discovery::Groups => {
             let groups: Vec<_> =
-                versions(tenant).iter().map(|(group, versions)| described(group, versions)).collect();
+                served(tenant).iter().map(|(group, versions)| described(group, versions)).collect();
             Ok(json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups }))
         }
         Discovery::Group(group) => {
-            let versions = versions(tenant);
+            let versions = served(tenant);
             let found = versions.get(group.as_str()).ok_or_else(Refusal::no_such_path)?;
             let mut described = described(group, found);
             described["kind"] = json!("APIGroup");
@@ -59,12 +60,13 @@ pub(crate) fn aggregated(tenant: &str, wanted: &Discovery, release: Release) -> 
             let core = core(tenant);
             if core.is_empty() { BTreeMap::new() } else { BTreeMap::from([("", core)]) }
         }
-        _ => versions(tenant),
+        _ => served(tenant),
     };
     let items = groups.into_iter().map(|(group, versions)| {
         let versions = versions.into_iter().map(|version| {
+            let objects = kinds(tenant, group, version).into_iter().map(aggregated_resource);
             let resources: Vec<_> =
-                kinds(tenant, group, version).into_iter().map(aggregated_resource).collect();
+                objects.chain(Review::of(group, version).map(aggregated_review)).collect();
             json!({ "version": version, "freshness": "Current", "resources": resources })
         });
         json!({ "metadata": { "name": group }, "versions": versions.collect::<Vec<_>>() })
@@ -72,6 +74,17 @@ pub(crate) fn aggregated(tenant: &str, wanted: &Discovery, release: Release) -> 
     json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{}", release.word()),
         "metadata": {}, "items": items.collect::<Vec<_>>(),
+    })
+}
+
+fn aggregated_review(review: Review) -> Value {
+    let known = review.known();
+    json!({
+        "resource": known.plural,
+        "responseKind": { "group": known.group, "version": Review::VERSION, "kind": known.kind },
+        "scope": if known.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": known.singular,
+        "verbs": ["create"],
     })
 }
 
@@ -121,6 +134,13 @@ pub(crate) fn versions(tenant: &str) -> BTreeMap<&'static str, Vec<&'static str>
     groups
 }
 
+/// The same, with the questions that are answered and not kept.
+fn served(tenant: &str) -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut groups = versions(tenant);
+    groups.extend(Review::ALL.map(|review| (review.known().group, vec![Review::VERSION])));
+    groups
+}
+
 /// The versions of the core group.
 pub(crate) fn core(tenant: &str) -> Vec<&'static str> {
     if kinds(tenant, "", "v1").is_empty() { Vec::new() } else { vec!["v1"] }
@@ -137,7 +157,7 @@ fn described(group: &str, versions: &[&str]) -> Value {
 fn paths(tenant: &str) -> Value {
     let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
     paths.extend(core(tenant).iter().map(|version| format!("/api/{version}")));
-    for (group, versions) in versions(tenant) {
+    for (group, versions) in served(tenant) {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
@@ -148,14 +168,24 @@ fn paths(tenant: &str) -> Value {
 }
 
 fn resources(tenant: &str, group: &str, version: &str) -> Result<Value, Refusal> {
-    let kinds = kinds(tenant, group, version);
-    let Some(first) = kinds.first() else { return Err(Refusal::no_such_path()) };
-    let group_version = first.descriptor().api_version();
-    let resources: Vec<_> =
-        kinds.into_iter().flat_map(|kind| [Some(resource(kind)), status_of(kind)]).flatten().collect();
+    let kinds = kinds(tenant, group, version).into_iter();
+    let objects = kinds.flat_map(|kind| [Some(resource(kind)), status_of(kind)]).flatten();
+    let resources: Vec<_> = objects.chain(Review::of(group, version).map(review)).collect();
+    if resources.is_empty() {
+        return Err(Refusal::no_such_path());
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     Ok(
         json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources }),
     )
+}
+
+fn review(review: Review) -> Value {
+    let known = review.known();
+    json!({
+        "name": known.plural, "singularName": known.singular, "namespaced": known.namespaced, "kind": known.kind,
+        "verbs": ["create"],
+    })
 }
 
 fn resource(kind: Kind) -> Value {

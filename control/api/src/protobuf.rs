@@ -165,8 +165,21 @@ const fn many(number: u64, name: &'static str, shape: Shape) -> Field {
     Field { number, name, shape, many: true }
 }
 
-const KINDS: &[(&str, &[Field])] =
-    &[("Namespace", NAMESPACE), ("NetworkPolicy", NETWORK_POLICY), ("DeleteOptions", DELETE_OPTIONS)];
+const KINDS: &[(&str, &[Field])] = &[
+    ("Namespace", NAMESPACE),
+    ("NetworkPolicy", NETWORK_POLICY),
+    ("Role", ROLE),
+    ("ClusterRole", ROLE),
+    ("RoleBinding", BINDING),
+    ("ClusterRoleBinding", BINDING),
+    ("SelfSubjectAccessReview", ACCESS_REVIEW),
+    ("SubjectAccessReview", SUBJECT_REVIEW),
+    ("LocalSubjectAccessReview", SUBJECT_REVIEW),
+    ("SelfSubjectRulesReview", RULES_REVIEW),
+    ("SelfSubjectReview", &[one(1, "metadata", Shape::Message(METADATA))]),
+    ("TokenReview", TOKEN_REVIEW),
+    ("DeleteOptions", DELETE_OPTIONS),
+];
 
 const TYPE: &[Field] = &[one(1, "apiVersion", Shape::Text), one(2, "kind", Shape::Text)];
 const ENTRY: &[Field] = &[one(1, "key", Shape::Text), one(2, "value", Shape::Text)];
@@ -254,6 +267,99 @@ const SELECTOR: &[Field] = &[
     ),
 ];
 
+/// k8s.io/api/rbac/v1 `Role`, and `ClusterRole`, which has the third field beside the same two.
+const ROLE: &[Field] = &[
+    one(1, "metadata", Shape::Message(METADATA)),
+    many(
+        2,
+        "rules",
+        Shape::Message(&[
+            many(1, "verbs", Shape::Text),
+            many(2, "apiGroups", Shape::Text),
+            many(3, "resources", Shape::Text),
+            many(4, "resourceNames", Shape::Text),
+            many(5, "nonResourceURLs", Shape::Text),
+        ]),
+    ),
+    one(3, "aggregationRule", Shape::Message(&[many(1, "clusterRoleSelectors", Shape::Message(SELECTOR))])),
+];
+
+/// k8s.io/api/rbac/v1 `RoleBinding`, `ClusterRoleBinding`.
+const BINDING: &[Field] = &[
+    one(1, "metadata", Shape::Message(METADATA)),
+    many(
+        2,
+        "subjects",
+        Shape::Message(&[
+            one(1, "kind", Shape::Text),
+            one(2, "apiGroup", Shape::Text),
+            one(3, "name", Shape::Text),
+            one(4, "namespace", Shape::Text),
+        ]),
+    ),
+    one(
+        3,
+        "roleRef",
+        Shape::Message(&[
+            one(1, "apiGroup", Shape::Text),
+            one(2, "kind", Shape::Text),
+            one(3, "name", Shape::Text),
+        ]),
+    ),
+];
+
+/// k8s.io/api/authorization/v1 `SelfSubjectAccessReview`.
+const ACCESS_REVIEW: &[Field] = &[
+    one(1, "metadata", Shape::Message(METADATA)),
+    one(
+        2,
+        "spec",
+        Shape::Message(&[
+            one(1, "resourceAttributes", Shape::Message(RESOURCE)),
+            one(2, "nonResourceAttributes", Shape::Message(PATH)),
+        ]),
+    ),
+];
+
+/// k8s.io/api/authorization/v1 `SubjectAccessReview`, `LocalSubjectAccessReview`.
+const SUBJECT_REVIEW: &[Field] = &[
+    one(1, "metadata", Shape::Message(METADATA)),
+    one(
+        2,
+        "spec",
+        Shape::Message(&[
+            one(1, "resourceAttributes", Shape::Message(RESOURCE)),
+            one(2, "nonResourceAttributes", Shape::Message(PATH)),
+            one(3, "user", Shape::Text),
+            many(4, "groups", Shape::Text),
+        ]),
+    ),
+];
+
+const RESOURCE: &[Field] = &[
+    one(1, "namespace", Shape::Text),
+    one(2, "verb", Shape::Text),
+    one(3, "group", Shape::Text),
+    one(4, "version", Shape::Text),
+    one(5, "resource", Shape::Text),
+    one(6, "subresource", Shape::Text),
+    one(7, "name", Shape::Text),
+];
+
+const PATH: &[Field] = &[one(1, "path", Shape::Text), one(2, "verb", Shape::Text)];
+
+/// k8s.io/api/authorization/v1 `SelfSubjectRulesReview`.
+const RULES_REVIEW: &[Field] = &[
+    one(1, "metadata", Shape::Message(METADATA)),
+    one(2, "spec", Shape::Message(&[one(1, "namespace", Shape::Text)])),
+];
+
+/// k8s.io/api/authentication/v1 `TokenReview`.
+const TOKEN_REVIEW: &[Field] = &[
+    one(1, "metadata", Shape::Message(METADATA)),
+    one(2, "spec", Shape::Message(&[one(1, "token", Shape::Text), many(2, "audiences", Shape::Text)])),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,7 +411,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_parser_panic(
             raw in proptest::collection::vec(proptest::num::u8::ANY, 0..120),
-            kind in proptest::sample::select(vec!["Namespace", "NetworkPolicy", "DeleteOptions", ""]),
+            kind in proptest::sample::select(KINDS.iter().map(|(kind, _)| *kind).chain([""]).collect::<Vec<_>>()),
         ) {
             parse(&[b"k8s\0", &raw[..]].concat()).ok();
             parse(&envelope("v1", kind, &raw)).ok();

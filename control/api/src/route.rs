@@ -17,7 +17,9 @@ use serde_json::Value;
 use crate::access::{Deed, Verb, What};
 use crate::audit::AuditEvent;
 use crate::caller::identify;
+use crate::inquiry::Place;
 use crate::query::Options;
+use crate::review::Review;
 use crate::server::{Answer, Api, Request};
 use crate::status::{Reason, Refusal};
 use crate::target::{Discovery, Health, Objects, Target};
@@ -42,6 +44,13 @@ impl Api {
         match target {
             None => Refusal::no_such_path().response(),
             Some(Target::Objects(objects)) => self.objects(who, objects, &parts, body).await,
+            Some(Target::Review { tenant, namespace, review }) => {
+                let authenticate = self.authenticate.as_deref();
+                let (tenant, namespace) = (tenant.as_str(), namespace.as_deref());
+                let place = Place { authorizer: &*self.authorizer, authenticate, tenant, namespace };
+                let answered = self.review(&who, review, &place, &parts, body).await;
+                answered.unwrap_or_else(|refusal| refusal.response())
+            }
             Some(Target::Health(health)) => self.health(health),
             Some(Target::Version) => json_response(StatusCode::OK, &discovery::version()),
             Some(Target::Discovery { tenant, document }) => self.discovery(&who, &tenant, &document, &parts),
@@ -94,6 +103,31 @@ impl Api {
             self.audit.note(&note);
         }
         response
+    }
+
+    async fn review(
+        &self,
+        who: &Who,
+        review: Review,
+        place: &Place<'_>,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Refusal> {
+        if parts.method != Method::POST {
+            return Err(not_allowed(&parts.method));
+        }
+        let known = review.known();
+        let what = What::Objects {
+            group: known.group,
+            resource: known.plural,
+            subresource: None,
+            namespace: place.namespace,
+            name: None,
+        };
+        self.authorize(who, &Deed { verb: Verb::Create, tenant: place.tenant, what })?;
+        let question = document::parse(&parts.headers, &document::read(body).await?)?.value;
+        let answer = place.answer(review, who, question).await?;
+        Ok(json_response(StatusCode::CREATED, &answer))
     }
 
     async fn carry_out(&self, mut request: Request, body: Body) -> Result<Response<Body>, Refusal> {

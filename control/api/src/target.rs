@@ -5,6 +5,7 @@
 //!     [/clusters/TENANT] /apis/GROUP/VERSION/…                      any other
 //!         …/PLURAL[/NAME[/status]]                                  cluster scoped, or all namespaces
 //!         …/namespaces/NAMESPACE/PLURAL[/NAME[/status]]             in a namespace
+//!     Questions about rights are resources of authorization.k8s.io and authentication.k8s.io that are answered, not kept.
 //! ```
 
 use intent::Kind;
@@ -12,11 +13,15 @@ use intent::object::{DEFAULT_TENANT, SYSTEM_TENANT};
 use intent::registry::Scope as Place;
 use store::{ObjectKey, Scope};
 
+use crate::review::Review;
+
 /// What a path is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// Objects of a kind.
     Objects(Objects),
+    /// A question about rights.
+    Review { tenant: String, namespace: Option<String>, review: Review },
     /// What the API of a tenant offers.
     Discovery { tenant: String, document: Discovery },
     /// Whether the server lives.
@@ -102,6 +107,16 @@ impl Target {
                 discovery(Discovery::OpenApi { group: (*group).to_owned(), version: (*version).to_owned() })
             }
             ["api", version, rest @ ..] => Objects::parse(tenant, "", version, rest).map(Self::Objects),
+            ["apis", group, version, plural] if Review::at(group, version, plural, false).is_some() => {
+                let review = Review::at(group, version, plural, false)?;
+                Some(Self::Review { tenant: tenant.to_owned(), namespace: None, review })
+            }
+            ["apis", group, version, "namespaces", namespace, plural]
+                if Review::at(group, version, plural, true).is_some() =>
+            {
+                let (tenant, namespace) = (tenant.to_owned(), Some((*namespace).to_owned()));
+                Some(Self::Review { tenant, namespace, review: Review::at(group, version, plural, true)? })
+            }
             ["apis", group, version, rest @ ..] => {
                 Objects::parse(tenant, group, version, rest).map(Self::Objects)
             }
@@ -164,7 +179,7 @@ pub(crate) fn kinds_of(tenant: &str) -> impl Iterator<Item = Kind> {
 
 /// The tenant whose store holds what is reached through `tenant`. The provider's level is reached through its own path
 /// and, for whoever administers all, through the default tenant's.
-fn home(tenant: &str, scope: Place) -> Option<&str> {
+pub(crate) fn home(tenant: &str, scope: Place) -> Option<&str> {
     match (scope, tenant) {
         (Place::Provider, SYSTEM_TENANT | DEFAULT_TENANT) => Some(SYSTEM_TENANT),
         (Place::Level, tenant) => Some(tenant),

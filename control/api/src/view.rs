@@ -179,6 +179,11 @@ fn text(value: &Value) -> String {
         {
             selector_text(selector)
         }
+        // A binding's role, as people name objects.
+        Value::Object(role) if role.len() == 3 && role.contains_key("apiGroup") => {
+            let part = |field: &str| role.get(field).and_then(Value::as_str).unwrap_or_default();
+            format!("{}/{}", part("kind"), part("name"))
+        }
         other => other.to_string(),
     }
 }

@@ -274,3 +274,58 @@ async fn kubectl_watches() {
     table.kill().await.unwrap();
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_makes_roles_and_asks_about_rights() {
+    let server = Server::start().await;
+    let kubectl = Kubectl::new(&server, "rights", "");
+    kubectl.run("create ns shop").await.ok();
+    for (command, made) in [
+        (
+            "create role dev -n shop --verb=get,list --resource=networkpolicies --resource-name=web",
+            "role.rbac",
+        ),
+        (
+            "create rolebinding dev -n shop --role=dev --user=ann --group=ops --serviceaccount=shop:bot",
+            "rolebinding",
+        ),
+        ("create clusterrole paths --verb=get --non-resource-url=/metrics,/fabric/*", "clusterrole"),
+        ("create clusterrole all --aggregation-rule=part-of=x", "clusterrole"),
+        ("create clusterrolebinding paths --clusterrole=paths --user=bob", "clusterrolebinding"),
+    ] {
+        let said = kubectl.run(command).await.ok();
+        assert!(said.contains(made) && said.contains("created"), "{said}");
+    }
+    let role = kubectl.run("describe role dev -n shop").await.ok();
+    assert!(role.contains("networkpolicies.networking.k8s.io") && role.contains("[web]"), "{role}");
+    let bindings = kubectl.run("get rolebindings -n shop -o wide").await.ok();
+    for words in ["ROLE", "SERVICEACCOUNTS", "Role/dev", "ann", "ops", "bot"] {
+        assert!(bindings.contains(words), "{bindings}");
+    }
+    assert!(kubectl.run("get clusterrole all -o yaml").await.ok().contains("part-of: x"));
+    let roles = kubectl.run("get role,clusterrole -A").await.ok();
+    assert!(roles.contains("CREATED AT") && roles.contains("paths"), "{roles}");
+    assert!(kubectl.run("explain clusterrole.aggregationRule").await.ok().contains("clusterRoleSelectors"));
+
+    assert_eq!(kubectl.run("auth can-i create networkpolicies -n shop").await.ok().trim(), "yes");
+    assert_eq!(kubectl.run("auth can-i get /metrics").await.ok().trim(), "yes");
+    let listed = kubectl.run("auth can-i --list").await.ok();
+    assert!(listed.contains("*.*"), "{listed}");
+    let whoami = kubectl.run("auth whoami").await.ok();
+    assert!(whoami.contains("loopback") && whoami.contains("sealane:loopback"), "{whoami}");
+    let review = "apiVersion: authorization.k8s.io/v1\nkind: SubjectAccessReview\n\
+                  spec: {user: ann, resourceAttributes: {verb: get, resource: namespaces}}\n";
+    let answer = kubectl.feed("create -o yaml -f -", review).await.ok();
+    assert!(answer.contains("allowed: false"), "{answer}");
+
+    let wanted = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: dev, namespace: shop}\n\
+                  roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: paths}\n\
+                  subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: eve}]\n";
+    let told = kubectl.feed("apply -f -", wanted).await.fails();
+    assert!(told.contains("roleRef") && told.contains("delete the binding and make it anew"), "{told}");
+    let reconciled = kubectl.feed("auth reconcile -f -", wanted).await.ok();
+    assert!(reconciled.contains("reconciled"), "{reconciled}");
+    let binding = kubectl.run("get rolebinding dev -n shop -o wide").await.ok();
+    assert!(binding.contains("ClusterRole/paths") && binding.contains("eve"), "{binding}");
+    server.stop().await;
+}
