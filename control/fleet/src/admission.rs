@@ -4,6 +4,7 @@
 //! expected to be the same when the write happens.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::{Admission, Objection, Proposal};
@@ -13,11 +14,13 @@ use record::Prefix;
 use serde_json::Value;
 use store::{Action, Cached, Change, Expect, Object, ObjectKey, Scope};
 
+use crate::warden::{Warden, escalation, ready};
 use crate::{document, numbers};
 
 /// See the module.
-#[derive(Clone, Debug)]
 pub(crate) struct FabricAdmission {
+    /// Knows who may hand on which rights.
+    pub(crate) warden: Arc<Warden>,
     /// The subnets of the network that a new tenant gets.
     pub(crate) default_subnets: Vec<Prefix>,
 }
@@ -40,7 +43,13 @@ impl Admission for FabricAdmission {
                 refuse_while_used(proposal, objects, inside)
             }
             (Kind::Tenant, Some(_)) if proposal.old.is_none() => {
-                Ok(vec![network_of_tenant(proposal.key.name(), &self.default_subnets)])
+                let tenant = proposal.key.name();
+                let mut companions = ready::of_tenant(tenant);
+                companions.push(network_of_tenant(tenant, &self.default_subnets));
+                Ok(companions)
+            }
+            (Kind::Role | Kind::ClusterRole | Kind::RoleBinding | Kind::ClusterRoleBinding, Some(new)) => {
+                self.warden.look(|rights| escalation::judge(rights, proposal, new, objects))
             }
             (Kind::Tenant, None) => refuse_tenant_in_use(proposal, objects),
             (Kind::Node, None) => refuse_live_node(proposal, objects),

@@ -225,7 +225,7 @@ pub(crate) fn stamp(time: SystemTime) -> String {
 }
 
 /// An object's `metadata.uid` that follows from what it stands for (RFC 9562 version 8).
-fn uid(of: &str) -> String {
+pub(crate) fn uid(of: &str) -> String {
     let bits = xxhash_rust::xxh3::xxh3_128(of.as_bytes());
     let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x8 << 76) | (0x2 << 62);
     let text = format!("{bits:032x}");

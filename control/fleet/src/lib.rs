@@ -1,6 +1,6 @@
 //! The server's side of the fabric: from what people ask for to what each node holds.
 //!
-//! Owns: numbers, address blocks, the order in which a change reaches the nodes, their sessions, what is asked of them, and the
+//! Owns: who may do what by the store's word, numbers, address blocks, the order in which a change reaches the nodes, their sessions, what is asked of them, and the
 //! server as a whole ([`run`], [`Config`]).
 //!
 //! ```text
@@ -29,6 +29,7 @@ mod purge;
 mod server;
 mod session;
 mod stage;
+mod warden;
 
 pub use config::{Config, ConfigError};
 pub use fleet::RestoreError;

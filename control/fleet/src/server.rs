@@ -18,6 +18,7 @@ use crate::document;
 use crate::engine::Engine;
 use crate::fleet::{Fleet, RestoreError, Settings};
 use crate::inspect::{State, routes};
+use crate::warden::{Warden, ready};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +76,18 @@ pub async fn run(
     let store = open_store(&config).await?;
     let failed = |source| ServerError::Store { path: config.store.clone(), source };
     bootstrap(&store, &config.default_subnets).await.map_err(failed)?;
+    ready::repair(&store, &config.rights).await.map_err(failed)?;
     let audit = audit(&config)?;
-    let admission = Arc::new(FabricAdmission { default_subnets: config.default_subnets });
-    let authorizer = Arc::new(config.rights);
-    let settings =
-        api::Settings { authorizer, authenticate: None, limits: api::Limits::default(), admission, audit };
+    let warden = Arc::new(Warden::new(Arc::clone(&store)));
+    let default_subnets = config.default_subnets;
+    let admission = Arc::new(FabricAdmission { warden: Arc::clone(&warden), default_subnets });
+    let settings = api::Settings {
+        authorizer: warden,
+        authenticate: None,
+        limits: api::Limits::default(),
+        admission,
+        audit,
+    };
     let api = Api::start(Arc::clone(&store), settings).await.map_err(failed)?;
 
     let (listing, watch) = store.subscribe(Scope::all());

@@ -85,7 +85,7 @@ pub const EVERYWHERE: &[Ready] = &[
             on(READ, NETWORKING, POLICIES),
             on(READ, POLICY, ADMIN_POLICIES),
             on(READ, FABRIC, QUESTIONS),
-            on(&["get"], FABRIC, &["status", "metrics"]),
+            on(READ, FABRIC, &["status", "metrics"]),
         ],
     },
     Ready {
