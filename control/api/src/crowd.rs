@@ -20,8 +20,7 @@ pub(crate) enum Party {
 /// Connections by party.
 pub(crate) struct Crowd {
     held: Mutex<Held>,
-    of_one: usize,
-    in_all: usize,
+    limits: Limits,
 }
 
 #[derive(Default)]
@@ -48,7 +47,7 @@ impl Party {
 
 impl Crowd {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { held: Mutex::default(), of_one: limits.of_one, in_all: limits.in_all }
+        Self { held: Mutex::default(), limits: *limits }
     }
 
     /// A place, if there is one left.
@@ -58,7 +57,11 @@ impl Crowd {
         }
         let mut held = crowd.held.lock();
         let count = held.by_party.get(&party).copied().unwrap_or_default();
-        if count >= crowd.of_one || held.all >= crowd.in_all {
+        let most = match party {
+            Party::User(_) => crowd.limits.of_user,
+            Party::Host(_) => crowd.limits.of_address,
+        };
+        if count >= most || held.all >= crowd.limits.in_all {
             return None;
         }
         held.by_party.insert(party, count + 1);
@@ -85,8 +88,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn crowd(of_one: usize, in_all: usize) -> Arc<Crowd> {
-        Arc::new(Crowd::new(&Limits { of_one, in_all, ..Limits::default() }))
+    fn crowd(of_user: usize, in_all: usize) -> Arc<Crowd> {
+        Arc::new(Crowd::new(&Limits { of_user, in_all, ..Limits::default() }))
     }
 
     #[test]

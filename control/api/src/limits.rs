@@ -18,8 +18,10 @@ pub struct Limits {
     pub stall: Duration,
     /// How often an HTTP/2 peer is asked whether it is there, and how long it has to say so. TCP asks as often.
     pub ping: Duration,
-    /// Connections of one user of this host, or of one address (an IPv6 network of 64 bits counts as one).
-    pub of_one: usize,
+    /// Connections of one user of this host.
+    pub of_user: usize,
+    /// Connections of one address (an IPv6 network of 64 bits counts as one), which may stand for many people.
+    pub of_address: usize,
     /// Connections in all. Root of this host comes in nevertheless.
     pub in_all: usize,
     /// Requests at once on one HTTP/2 connection.
@@ -47,7 +49,8 @@ impl Default for Limits {
             idle: Duration::from_secs(150),
             stall: Duration::from_secs(60),
             ping: Duration::from_secs(20),
-            of_one: 128,
+            of_user: 128,
+            of_address: 512,
             in_all: 4096,
             streams: 250,
         }

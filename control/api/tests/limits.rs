@@ -32,7 +32,7 @@ async fn strict() -> Server {
         idle: BOUND,
         stall: BOUND,
         ping: BOUND,
-        of_one: PLACES,
+        of_address: PLACES,
         ..Limits::default()
     };
     let extra = Router::new().route("/echo", post(|body: Body| async { body }));
