@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use compile::Delivery;
+use record::Generation;
 use record::delta::{Ack, Delta, Fault, Hello, Publisher};
-use record::{Generation, Record};
 
 /// A step of the fabric as a whole. Larger is later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +67,7 @@ impl Outlet {
     /// Changes what the node should hold.
     pub(crate) fn deliver(&mut self, delivery: &Delivery, epoch: Epoch) {
         for record in &delivery.upserts {
-            self.publisher.want(Record::clone(Arc::as_ref(record)));
+            self.publisher.want(Arc::clone(record));
         }
         for key in &delivery.removals {
             self.publisher.drop_key(key);

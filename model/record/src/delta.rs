@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -271,7 +272,8 @@ pub struct Report {
 /// slow node is sent the newest state and not every one between. Work is proportional to what changed.
 #[derive(Debug)]
 pub struct Publisher {
-    wanted: BTreeMap<Key, Record>,
+    /// Shared with whoever gave them: most records are many nodes'.
+    wanted: BTreeMap<Key, Arc<Record>>,
     /// What the node holds, as far as it has acknowledged or said.
     held: BTreeMap<Key, Version>,
     /// Keys for which `wanted` and `held` may differ; no other key differs.
@@ -303,7 +305,8 @@ impl Publisher {
     }
 
     /// Replaces or adds one record of the wanted state.
-    pub fn want(&mut self, record: Record) {
+    pub fn want(&mut self, record: impl Into<Arc<Record>>) {
+        let record = record.into();
         let key = record.key();
         self.suspects.insert(key.clone());
         self.wanted.insert(key, record);
@@ -317,7 +320,7 @@ impl Publisher {
     }
 
     /// The wanted state.
-    pub fn wanted(&self) -> &BTreeMap<Key, Record> {
+    pub fn wanted(&self) -> &BTreeMap<Key, Arc<Record>> {
         &self.wanted
     }
 
@@ -351,7 +354,8 @@ impl Publisher {
         // What failed is tried again with every change: the change may have made room for it.
         suspects.extend(self.faults.iter().map(|fault| fault.key.clone()));
         let differing: Vec<Key> = suspects.into_iter().filter(|key| self.differs(key)).collect();
-        let changed: Vec<Record> = differing.iter().filter_map(|key| self.wanted.get(key)).cloned().collect();
+        let changed = differing.iter().filter_map(|key| self.wanted.get(key));
+        let changed: Vec<Record> = changed.map(|record| Record::clone(record)).collect();
         let removed: Vec<Key> =
             differing.into_iter().rev().filter(|key| !self.wanted.contains_key(key)).collect();
         self.under_way = Some(UnderWay {
@@ -392,7 +396,7 @@ impl Publisher {
     }
 
     fn differs(&self, key: &Key) -> bool {
-        self.wanted.get(key).map(Record::version) != self.held.get(key).copied()
+        self.wanted.get(key).map(|record| record.version()) != self.held.get(key).copied()
     }
 }
 
@@ -564,6 +568,18 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_many_nodes_hold_is_in_memory_once() {
+        let record = Arc::new(tenant(1, "a"));
+        let mut publishers = [Publisher::new(&hello(Vec::new())), Publisher::new(&hello(Vec::new()))];
+        for publisher in &mut publishers {
+            publisher.want(Arc::clone(&record));
+            publisher.next(Generation(1));
+            assert!(Arc::ptr_eq(&publisher.wanted()[&record.key()], &record));
+        }
+        assert_eq!(Arc::strong_count(&record), 3);
+    }
+
+    #[test]
     fn an_ack_of_another_generation_changes_nothing() {
         let mut publisher = Publisher::new(&hello(Vec::new()));
         publisher.want(tenant(1, "a"));
@@ -644,7 +660,9 @@ mod tests {
             generation += 1;
             exchange(&mut publisher, &mut subscriber, &mut node, generation);
             prop_assert!(publisher.is_level());
-            prop_assert_eq!(&node, publisher.wanted());
+            let wanted = publisher.wanted().iter().map(|(key, record)| (key.clone(), Record::clone(record)));
+            let wanted: BTreeMap<Key, Record> = wanted.collect();
+            prop_assert_eq!(&node, &wanted);
             let sent: BTreeSet<_> = publisher.next(Generation(generation + 1)).into_iter().map(|part| part.generation).collect();
             prop_assert!(sent.is_empty(), "a level node is sent nothing");
         }

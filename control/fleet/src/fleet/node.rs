@@ -284,7 +284,13 @@ impl Fleet {
             );
         }
         let owner = self.network(report.vni).and_then(|(tenant, _)| self.directory.find(tenant));
-        if owner.is_some_and(|owner| owner.id != report.tenant) {
+        let Some(owner) = owner.map(|owner| owner.id) else {
+            // It was deleted while the node attached: an object of it would be in no network, and nobody could read it back.
+            let node = self.node_name(node);
+            tracing::error!(node, endpoint = report.name, vni = %report.vni, "an endpoint was reported in a network that is gone; it reaches nobody and counts for nothing: detach it");
+            return;
+        };
+        if owner != report.tenant {
             let (node, network) = (self.node_name(node), self.network_words(report.vni));
             tracing::error!(node, network, endpoint = report.name, tenant = %report.tenant, "an endpoint was reported in another tenant's network; it counts for nothing");
             return;

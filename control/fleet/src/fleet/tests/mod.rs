@@ -349,6 +349,36 @@ fn a_deleted_tenant_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_endpoint_that_is_attached_while_its_network_or_tenant_goes_leaves_nothing() {
+    for whole in [false, true] {
+        let mut world = World::new();
+        let one = world.join("n1");
+        world.want(one, 1, "web", None);
+        world.run();
+        assert_eq!(world.answer(one, 1), Some(Ok(())));
+        let report = world.nodes.get_mut(&one).unwrap().attach(one, "web", &[]);
+        if whole {
+            world.delete(document::TENANTS, "system", None, "default");
+        } else {
+            world.delete(document::NETWORKS, "default", None, "default");
+        }
+        world.run();
+        world.fleet.message(one, NodeMessage::Attached(report.clone()));
+        world.run();
+        let endpoint = |key: &&ObjectKey| key.resource() == document::ENDPOINTS;
+        assert_eq!(world.objects.keys().find(endpoint), None, "the whole tenant: {whole}");
+        assert_eq!(world.fleet.endpoints.len(), 0);
+        let of_network = |key: &&Key| matches!(key, Key::Network(_) | Key::Endpoint(..) | Key::Route(..));
+        assert_eq!(world.nodes[&one].records.keys().find(of_network), None);
+        world.fleet.message(one, NodeMessage::Detached(report.tenant, report.uid));
+        world.run();
+        assert!(world.fleet.blocks.is_empty(), "no block stays leased");
+        let again = World::on(world.objects);
+        assert_eq!(again.fleet.endpoints.len(), 0);
+    }
+}
+
+#[test]
 fn a_node_that_says_nothing_is_asked_and_then_given_up() {
     let mut world = World::new();
     let one = world.join("n1");
@@ -586,4 +616,66 @@ fn freed_numbers_rest_while_the_server_lives_whatever_the_clock_says_and_however
         world.run();
     }
     assert!(kept(&world) < resting, "{} of {resting} go on resting", kept(&world));
+}
+
+/// What this process has in memory, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Tells what the fleet adds to the store's own memory: `cargo test -p fleet --lib twenty_thousand -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures: run it alone"]
+fn twenty_thousand_endpoints_take_less_than_two_hundred_megabytes_beside_the_store() {
+    let mut world = World::new();
+    let network = document::default_network(&["10.64.0.0/12".parse().unwrap()], "2026-11-20T00:00:00Z");
+    world.write(
+        document::NETWORKS,
+        "default",
+        None,
+        "big",
+        json!({ "apiVersion": network["apiVersion"],
+        "kind": network["kind"], "spec": { "subnets": [{ "cidr": "10.64.0.0/12" }] } }),
+    );
+    for number in 0..50 {
+        let subject = json!({ "app": format!("app{number}") });
+        let from = json!({ "app": format!("app{}", (number + 1) % 50) });
+        world.write(
+            document::POLICIES,
+            "default",
+            Some("default"),
+            &format!("p{number}"),
+            policy(subject, from),
+        );
+    }
+    world.run();
+    let vni = world.fleet.numbers.find_network("default", "big").unwrap();
+    let nodes: Vec<SessionId> = ('a'..='y').map(|letter| world.join(&format!("n{letter}"))).collect();
+    for number in 0..20_000u32 {
+        let labels = [("app", format!("app{}", number % 50)), ("pod", format!("web-5d8f7c{number}"))];
+        let report = record::delta::Report {
+            uid: format!("containerd/5f1b3a2e-{number:08x}"),
+            tenant: TenantId(1),
+            vni,
+            namespace: "default".into(),
+            name: format!("web-5d8f7c{number}"),
+            labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            ports: Vec::new(),
+            addresses: vec![std::net::Ipv4Addr::from(0x0a40_0010 + number).into()],
+            published: Vec::new(),
+            host_addresses: Vec::new(),
+        };
+        world.fleet.message(nodes[number as usize % nodes.len()], NodeMessage::Attached(report));
+    }
+    world.run();
+    // The first one stays, so that the second finds no memory that was given back.
+    let objects = world.objects.clone();
+    let before = resident();
+    let again = World::on(objects);
+    let fleet = resident().saturating_sub(before) / 1_024;
+    eprintln!("{} endpoints: {fleet} MiB", again.fleet.endpoints.len());
+    assert_eq!(again.fleet.endpoints.len(), 20_000);
+    assert!(fleet < 200, "{fleet} MiB");
 }
