@@ -109,8 +109,8 @@ fn try_out(settings: &Settings, all: &[Checked]) -> Result<(), Failure> {
         for (document, outcome) in step.iter().zip(outcomes) {
             match outcome {
                 Ok(_) => {}
-                // It cannot be tried before its namespace is there, which these documents make.
-                Err(error) if error.is_missing() && is_made(all, document.namespace.as_deref()) => {}
+                // It cannot be tried before its namespace or tenant is there, which these documents make.
+                Err(error) if error.is_missing() && is_made(all, document, settings) => {}
                 Err(ClientError::Refused(status)) => {
                     let found = document.locate(&status);
                     problems.extend(if found.is_empty() { vec![document.refused(&status)] } else { found });
@@ -125,11 +125,12 @@ fn try_out(settings: &Settings, all: &[Checked]) -> Result<(), Failure> {
     Err(Failure::Documents { problems, outcome: NOTHING_DONE.to_owned() })
 }
 
-/// Whether these documents make this namespace.
-fn is_made(all: &[Checked], namespace: Option<&str>) -> bool {
-    let makes =
-        |document: &Checked| document.kind == Kind::Namespace && Some(document.name.as_str()) == namespace;
-    all.iter().any(makes)
+/// Whether these documents make the namespace or the tenant that one of them is in.
+fn is_made(all: &[Checked], document: &Checked, settings: &Settings) -> bool {
+    let makes = |kind: Kind, name: Option<&str>| {
+        all.iter().any(|maker| maker.kind == kind && Some(maker.name.as_str()) == name)
+    };
+    makes(Kind::Namespace, document.namespace.as_deref()) || makes(Kind::Tenant, settings.tenant.as_deref())
 }
 
 /// The server's problems with a document; a refusal without any is told at once.

@@ -9,7 +9,7 @@ use http::Method;
 use intent::Kind;
 
 use super::source::{Named, named};
-use super::{Wanted, text, title, wanted};
+use super::{Wanted, place, text, title, wanted};
 use crate::client::{Ask, Client, Query, each};
 use crate::failure::{Failure, printable};
 use crate::output::{self, Progress};
@@ -67,25 +67,30 @@ impl Delete {
         all.sort_by_key(|one| std::cmp::Reverse(one.kind));
         let mut out = output::screen();
         let (mut failed, mut paths) = (0, Vec::new());
-        let place = |one: &Named| settings.place(one.namespace.as_deref()).of(one.kind, &one.name);
+        let path = |one: &Named| settings.place(one.namespace.as_deref()).of(one.kind, &one.name);
         let query = Query::default().with_some("dryRun", self.dry_run.then_some("All"));
         for kind in all.chunk_by(|one, next| one.kind == next.kind) {
             let answers = each(&settings.server, kind, |client, one| {
-                client.ask(&Ask::act(Method::DELETE, query.on(&place(one)), None))
+                client.ask(&Ask::act(Method::DELETE, query.on(&path(one)), None))
             })?;
             for (one, answer) in kind.iter().zip(answers) {
                 match answer {
                     Ok(_) => {
                         let note = if self.dry_run { " (dry run)" } else { "" };
                         writeln!(out, "{} deleted{note}", title(one.kind, &one.name))?;
-                        paths.push((one, place(one)));
+                        paths.push((one, path(one)));
                     }
                     Err(error) if error.is_missing() && self.ignore_not_found => {}
                     Err(error) if all.len() > 1 => {
                         failed += 1;
                         eprintln!("{}: {}", title(one.kind, &one.name), printable(&error.to_string()));
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        if error.is_missing() {
+                            place::check(&client, settings, one.namespace.as_deref())?;
+                        }
+                        return Err(error.into());
+                    }
                 }
             }
         }
@@ -121,10 +126,13 @@ impl Delete {
             }
             (true, true) => {}
         }
-        let place = settings.place(super::namespace_of(one.kind, settings.namespace()));
+        let home = settings.place(super::namespace_of(one.kind, settings.namespace()));
         let query = Query::default().with_some("labelSelector", self.labels.as_deref());
-        let list = client.read(&query.on(&place.of_all(one.kind)))?;
+        let list = client.read(&query.on(&home.of_all(one.kind)))?;
         let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if items.is_empty() {
+            place::check(client, settings, home.namespace)?;
+        }
         Ok(items.iter().map(|item| text(item, &["metadata", "name"]).to_owned()).collect())
     }
 }

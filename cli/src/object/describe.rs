@@ -7,8 +7,8 @@ use intent::{Kind, Parsed, parse};
 use serde_json::Value;
 
 use super::merge::LAST_APPLIED;
-use super::{Wanted, policy, text, wanted};
-use crate::client::Client;
+use super::{Wanted, place, policy, text, wanted};
+use crate::client::{Client, ClientError};
 use crate::failure::{Failure, printable};
 use crate::output::{self, Columns};
 use crate::settings::Settings;
@@ -45,6 +45,8 @@ impl Describe {
             }
         }
         if first {
+            let namespace = all.iter().find_map(|one| super::namespace_of(one.kind, settings.namespace()));
+            place::check(&client, settings, namespace)?;
             eprintln!("nothing found");
         }
         Ok(())
@@ -52,13 +54,18 @@ impl Describe {
 }
 
 fn objects(client: &Client, settings: &Settings, one: &Wanted) -> Result<Vec<Value>, Failure> {
-    let place = settings.place(super::namespace_of(one.kind, settings.namespace()));
+    let home = settings.place(super::namespace_of(one.kind, settings.namespace()));
     if one.names.is_empty() {
-        let list = client.read(&place.of_all(one.kind))?;
+        let list = client.read(&home.of_all(one.kind))?;
         return Ok(list["items"].as_array().cloned().unwrap_or_default());
     }
-    let objects: Result<_, _> = one.names.iter().map(|name| client.read(&place.of(one.kind, name))).collect();
-    Ok(objects?)
+    let objects: Result<_, _> = one.names.iter().map(|name| client.read(&home.of(one.kind, name))).collect();
+    objects.or_else(|error: ClientError| {
+        if error.is_missing() {
+            place::check(client, settings, home.namespace)?;
+        }
+        Err(error.into())
+    })
 }
 
 fn describe(out: &mut dyn Write, style: Style, kind: Kind, object: &Value) -> Result<(), Failure> {

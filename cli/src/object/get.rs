@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::table::Table;
-use super::{Wanted, title, wanted};
+use super::{Wanted, place, title, wanted};
 use crate::client::{Ask, Client, ClientError, Query};
 use crate::failure::Failure;
 use crate::output::{self, Columns};
@@ -98,12 +98,31 @@ impl Get {
             shown += 1;
         }
         if shown == 0 && missing.is_empty() {
-            let place = match (&settings.namespace, self.all_namespaces) {
+            let searched = match (&settings.namespace, self.all_namespaces) {
                 (_, true) => "in any namespace".to_owned(),
                 (named, false) => format!("in namespace {}", named.as_deref().unwrap_or("default")),
             };
             let namespaced = all.iter().any(|one| one.kind.descriptor().namespaced());
-            eprintln!("nothing found{}", if namespaced { format!(" {place}") } else { String::new() });
+            self.check_place(client, settings, all)?;
+            eprintln!("nothing found{}", if namespaced { format!(" {searched}") } else { String::new() });
+        }
+        self.told_missing(client, settings, (missing, all))
+    }
+
+    /// Whether what was asked about can be anywhere: nothing was found.
+    fn check_place(&self, client: &Client, settings: &Settings, all: &[Wanted]) -> Result<(), Failure> {
+        let namespace = all.iter().find_map(|one| self.namespace(one.kind, settings));
+        place::check(client, settings, namespace)
+    }
+
+    fn told_missing(
+        &self,
+        client: &Client,
+        settings: &Settings,
+        (missing, all): (Vec<ClientError>, &[Wanted]),
+    ) -> Result<(), Failure> {
+        if !missing.is_empty() {
+            self.check_place(client, settings, all)?;
         }
         told_missing(missing, all)
     }
@@ -117,8 +136,8 @@ impl Get {
         missing: &mut Vec<ClientError>,
     ) -> Result<Vec<Table>, Failure> {
         if !one.names.is_empty() && !self.all_namespaces {
-            let place = settings.place(self.namespace(one.kind, settings));
-            let paths = one.names.iter().map(|name| place.of(one.kind, name));
+            let home = settings.place(self.namespace(one.kind, settings));
+            let paths = one.names.iter().map(|name| home.of(one.kind, name));
             let found = paths.map(|path| ask_table(client, &path));
             return sorted(found, missing);
         }
@@ -134,7 +153,7 @@ impl Get {
         let mut out = output::screen();
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for one in all {
-            let place = settings.place(self.namespace(one.kind, settings));
+            let home = settings.place(self.namespace(one.kind, settings));
             if one.names.is_empty() || self.all_namespaces {
                 for name in names_or_all(one) {
                     let (path, query) = self.path(one.kind, name, settings);
@@ -148,10 +167,13 @@ impl Get {
                     );
                 }
             } else {
-                let paths = one.names.iter().map(|name| place.of(one.kind, name));
+                let paths = one.names.iter().map(|name| home.of(one.kind, name));
                 let objects = sorted(paths.map(|path| client.read(&path)), &mut missing)?;
                 found.extend(objects.into_iter().map(|object| (one.kind, object)));
             }
+        }
+        if found.is_empty() && missing.is_empty() {
+            self.check_place(client, settings, all)?;
         }
         if settings.output == Format::Name {
             for (kind, object) in &found {
@@ -171,7 +193,7 @@ impl Get {
                 output::document(&mut out, settings.output, &document)?;
             }
         }
-        told_missing(missing, all)
+        self.told_missing(client, settings, (missing, all))
     }
 
     /// Shows what is there and then every change. When the server has forgotten where this stands, it begins anew.
@@ -185,6 +207,9 @@ impl Get {
         let mut columns = first.columns(with_namespace, wide);
         first.fill(&mut columns, with_namespace, wide);
         let tabular = matches!(settings.output, Format::Table | Format::Wide);
+        if first.rows.is_empty() {
+            self.check_place(client, settings, std::slice::from_ref(one))?;
+        }
         if tabular {
             columns.write(&mut out)?;
         }

@@ -6,6 +6,7 @@ pub(crate) mod describe;
 pub(crate) mod diff;
 pub(crate) mod get;
 mod merge;
+mod place;
 mod policy;
 mod source;
 mod table;

@@ -71,6 +71,7 @@ pub(super) fn checked(
         }
     }
     problems.extend(doubles(&all));
+    problems.extend(clashes(&all));
     if !problems.is_empty() {
         return Err(Failure::Documents { problems, outcome: outcome.to_owned() });
     }
@@ -242,4 +243,83 @@ fn doubles(all: &[Checked]) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Networks that ask for one VNI: the server would find that out at the second, when the first is made. Subnets clash with nobody's:
+/// every network has addresses of its own.
+fn clashes(all: &[Checked]) -> Vec<Problem> {
+    let asked = |checked: &Checked| checked.admitted.document.pointer("/spec/vni").and_then(Value::as_u64);
+    let networks: Vec<(&Checked, u64)> = all
+        .iter()
+        .filter(|checked| checked.kind == Kind::VirtualNetwork)
+        .filter_map(|checked| Some((checked, asked(checked)?)))
+        .collect();
+    let mut problems = Vec::new();
+    for (index, (checked, vni)) in networks.iter().enumerate() {
+        let other = networks[..index].iter().find(|(other, same)| same == vni && other.name != checked.name);
+        if let Some((first, _)) = other {
+            let reason = format!(
+                "is also the VNI of {} at {}",
+                super::title(first.kind, &first.name),
+                first.document.place("spec.vni")
+            );
+            let remedy = "choose another for one of the two, or leave it out: the server gives one";
+            let problem = Problem::new("spec.vni", &Value::from(*vni), Fault::Duplicate, reason, remedy);
+            problems.extend(checked.document.locate(vec![problem]));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Format;
+
+    fn settings() -> Settings {
+        Settings {
+            server: "unix:/nowhere".parse().unwrap(),
+            agent: PathBuf::from("/nowhere"),
+            tenant: None,
+            namespace: None,
+            output: Format::Table,
+        }
+    }
+
+    fn network(name: &str, vni: u32) -> String {
+        format!(
+            "---\napiVersion: sealane.dev/v1alpha1\nkind: VirtualNetwork\nmetadata: {{name: {name}}}\n\
+             spec:\n  vni: {vni}\n  subnets: [{{cidr: 10.1.0.0/16}}]\n"
+        )
+    }
+
+    #[test]
+    fn all_faults_between_documents_are_told_at_once_with_their_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one.yaml"), folder.path().join("two.yaml"));
+        fs::write(&one, network("red", 7) + &network("blue", 7) + &network("green", 9)).unwrap();
+        fs::write(&two, network("grey", 9) + &network("red", 11) + "---\nkind: Nothing\n").unwrap();
+        let Err(Failure::Documents { problems, .. }) = checked(&[one, two], &settings(), "not done") else {
+            panic!("not refused")
+        };
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        for parts in [
+            ["one.yaml:13:", "spec.vni", "is also the VNI of virtualnetwork", "/red at ", "one.yaml:6:"],
+            ["two.yaml:6:", "spec.vni", "is also the VNI of virtualnetwork", "/green at ", "one.yaml:20:"],
+            ["two.yaml:11:", "metadata.name", "a second time", "/red", "one.yaml:4:"],
+            ["two.yaml:16:", "apiVersion", "is missing", "", ""],
+        ] {
+            let fits = |line: &&String| parts.iter().all(|part| line.contains(part));
+            assert!(told.iter().any(|line| fits(&line)), "{parts:?} in\n{}", told.join("\n"));
+        }
+        assert_eq!(told.len(), 4, "{}", told.join("\n"));
+    }
+
+    #[test]
+    fn networks_may_overlap() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("one.yaml");
+        fs::write(&file, network("red", 7) + &network("blue", 8)).unwrap();
+        assert_eq!(checked(&[file], &settings(), "not done").unwrap().len(), 2);
+    }
 }
