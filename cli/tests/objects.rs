@@ -237,6 +237,15 @@ fn get_shows_tables_documents_and_names() {
         none.status.success()
             && String::from_utf8_lossy(&none.stderr).contains("nothing found in namespace shop")
     );
+    for words in [&["get", "netpol", "-n", "shpo"][..], &["get", "netpol", "db", "-n", "shpo", "-o", "json"]]
+    {
+        let told = server.fails(2, words);
+        assert!(told.contains("no namespace \"shpo\"") && told.contains("did you mean shop?"), "{told}");
+    }
+    for words in [&["get", "vnet"][..], &["describe", "vnet", "blue"], &["delete", "vnet", "blue"]] {
+        let told = server.fails(2, &[words, &["--tenant", "defualt"]].concat());
+        assert!(told.contains("no tenant \"defualt\"") && told.contains("did you mean default?"), "{told}");
+    }
     assert!(server.fails(1, &["get", "vnet", "red"]).contains("\"red\" not found"));
     let partly = server.run(&["get", "vnet", "blue", "red", "green"]);
     assert_eq!(partly.status.code(), Some(1));
