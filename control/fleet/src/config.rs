@@ -20,6 +20,11 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// TCP addresses for other hosts.
     pub listen: Vec<SocketAddr>,
+    /// The folder of the fabric's root and the server's certificate, made if it is missing: TCP listeners speak TLS alone.
+    /// `None`: they speak plain HTTP.
+    pub pki: Option<PathBuf>,
+    /// Names and addresses by which others reach the server, for its certificate.
+    pub names: Vec<String>,
     /// Where writes and refusals are noted, a JSON object a line; `None`: nowhere.
     pub audit: Option<PathBuf>,
     /// The subnets of the network `default` that a new tenant gets.
@@ -69,6 +74,8 @@ impl Default for Config {
             store: "/var/lib/sealane/server.redb".into(),
             socket: Some("/run/sealane/server.sock".into()),
             listen: Vec::new(),
+            pki: None,
+            names: Vec::new(),
             audit: Some("/var/lib/sealane/audit.log".into()),
             default_subnets: vec![DEFAULT_SUBNET.parse().expect("the constant is a prefix")],
             rest_seconds: 300,
@@ -113,8 +120,12 @@ impl Config {
             "# The settings of `sealane server`. Every line shows a default.\n\n\
              # The file that holds everything.\n#store = {store:?}\n\n\
              # The unix socket for this host's agent and tools. Empty: none.\n#socket = {socket:?}\n\n\
-             # TCP addresses for other hosts, such as [\"0.0.0.0:7380\"]. There is no TLS yet: the network between hosts is trusted.\n\
-             #listen = []\n\n\
+             # TCP addresses for other hosts, such as [\"0.0.0.0:7380\"].\n#listen = []\n\n\
+             # The folder of the fabric's root and the server's certificate, such as \"/var/lib/sealane/pki\": with it TCP addresses\n\
+             # speak TLS alone, and callers show a certificate. Empty: no TLS, and the network between hosts is trusted.\n\
+             #pki = \"\"\n\n\
+             # Names and addresses by which others reach the server, for its certificate, besides `listen` and the host's name.\n\
+             #names = []\n\n\
              # Where writes and refusals are noted, a JSON object a line. Empty: nowhere.\n#audit = {audit:?}\n\n\
              # The subnets of the network `default` that a new tenant gets. None may hold a host's own address.\n\
              #default_subnets = [{DEFAULT_SUBNET:?}]\n\n\
@@ -123,8 +134,8 @@ impl Config {
              # What is logged: error, warn, info, debug, or by module: \"info,fleet=debug\".\n#log = {log:?}\n\n\
              # What callers may do who are not root: \"none\", \"connect\" (be a node), \"read\", \"full\".\n#[rights]\n\
              # Users of this host, through the unix socket.\n#users = \"read\"\n\
-             # The loopback interface.\n#loopback = \"full\"\n\
-             # Other hosts.\n#remote = \"connect\"\n\
+             # The loopback interface, while there is no TLS.\n#loopback = \"full\"\n\
+             # Other hosts, while there is no TLS.\n#remote = \"connect\"\n\
              # Whoever has shown a certificate or a token, beyond what its groups give.\n#authenticated = \"none\"\n",
             store = default.store.display().to_string(),
             socket = path(&default.socket).unwrap_or_default(),
@@ -151,6 +162,8 @@ impl Reader {
             store: self.text("store").map_or(default.store, PathBuf::from),
             socket: self.text("socket").map_or(default.socket, file),
             listen: self.list("listen", "ADDRESS:PORT, such as 0.0.0.0:7380").unwrap_or_default(),
+            pki: self.text("pki").map_or(default.pki, file),
+            names: self.list("names", "a name or address, such as sealane.example.org").unwrap_or_default(),
             audit: self.text("audit").map_or(default.audit, file),
             default_subnets: self
                 .list("default_subnets", "ADDRESS/LENGTH, such as 10.201.0.0/16")
@@ -286,8 +299,18 @@ fn of(file: Option<&Path>) -> String {
     file.map_or(String::new(), |file| format!(" {}", file.display()))
 }
 
-const KEYS: &[&str] =
-    &["store", "socket", "listen", "audit", "default_subnets", "rest_seconds", "rights", "log"];
+const KEYS: &[&str] = &[
+    "store",
+    "socket",
+    "listen",
+    "pki",
+    "names",
+    "audit",
+    "default_subnets",
+    "rest_seconds",
+    "rights",
+    "log",
+];
 
 const DEFAULT_SUBNET: &str = "10.201.0.0/16";
 

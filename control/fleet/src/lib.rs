@@ -26,8 +26,10 @@ mod numbers;
 mod observed;
 mod outlet;
 mod purge;
+mod security;
 mod server;
 mod session;
+mod shelf;
 mod stage;
 mod warden;
 
@@ -35,4 +37,5 @@ pub use config::{Config, ConfigError};
 pub use fleet::RestoreError;
 pub use numbers::NumbersError;
 pub use purge::{PurgeError, purge};
+pub use security::SecurityError;
 pub use server::{ServerError, run};

@@ -18,6 +18,7 @@ use crate::document;
 use crate::engine::Engine;
 use crate::fleet::{Fleet, RestoreError, Settings};
 use crate::inspect::{State, routes};
+use crate::security::{Security, SecurityError};
 use crate::warden::{Warden, ready};
 
 /// Why the server did not start.
@@ -53,6 +54,9 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// TLS is wanted and cannot be had.
+    #[error("make the server's doors secure")]
+    Security(#[from] SecurityError),
     /// A door cannot be opened.
     #[error("open the server's doors")]
     Listen(#[from] ListenError),
@@ -72,11 +76,17 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
     let began = Instant::now();
-    let listeners = listen(&config).await?;
+    let mut listeners = listen(&config).await?;
     let store = open_store(&config).await?;
     let failed = |source| ServerError::Store { path: config.store.clone(), source };
     bootstrap(&store, &config.default_subnets).await.map_err(failed)?;
     ready::repair(&store, &config.rights).await.map_err(failed)?;
+    // In a set, so that it ends with this function.
+    let mut chores = JoinSet::new();
+    if let Some(security) = Security::open(&config, &store).await? {
+        listeners = listeners.into_iter().map(|listener| listener.secured(&security.tls)).collect();
+        chores.spawn(security.keep());
+    }
     let audit = audit(&config)?;
     let warden = Arc::new(Warden::new(Arc::clone(&store)));
     let default_subnets = config.default_subnets;

@@ -52,7 +52,8 @@ async fn sync(
     if let Err(refusal) = allowed(&state, &who, Verb::Connect, SYSTEM_TENANT, "nodes") {
         return refusal.response();
     }
-    stream::accept(request, |incoming| session::open(&state.handle, incoming)).await.map(Body::new)
+    let own = who.node().map(str::to_owned);
+    stream::accept(request, |incoming| session::open(&state.handle, incoming, own)).await.map(Body::new)
 }
 
 async fn status(
