@@ -17,6 +17,7 @@ use intent::Kind;
 use store::{
     Action, Cached, Change, Event, Expect, Listing, Object, ObjectKey, Scope, Store, StoreError, Transaction,
 };
+use tokio::time::{Instant, timeout_at};
 
 use crate::access::Verb;
 use crate::admission::{Admission, Objection, Proposal};
@@ -33,16 +34,23 @@ pub(crate) async fn follow(store: Arc<Cached>, admission: Arc<dyn Admission>) {
         let mut dependents = Dependents::of(&listing);
         let mut waiting: Keys =
             listing.objects.iter().filter(|o| concerns(o)).map(|o| Arc::clone(&o.key)).collect();
+        let mut failed = Keys::new();
+        let mut again: Option<Instant> = None;
         let end = loop {
             let collector = Collector { store: &store, admission: &*admission, dependents: &dependents };
-            let unfinished = collector.collect(std::mem::take(&mut waiting)).await;
-            let news = if unfinished.is_empty() {
-                watch.next().await.map(Some)
-            } else {
-                // What failed is tried again, news or not.
-                tokio::time::timeout(RETRY, watch.next()).await.ok().transpose()
+            failed.extend(collector.collect(std::mem::take(&mut waiting)).await);
+            // What failed is tried again, news or not, but not with all news.
+            let news = match again.or_else(|| (!failed.is_empty()).then(|| Instant::now() + RETRY)) {
+                None => watch.next().await.map(Some),
+                Some(at) => {
+                    let news = timeout_at(at, watch.next()).await.ok().transpose();
+                    again = Some(at).filter(|at| *at > Instant::now());
+                    if again.is_none() {
+                        waiting.append(&mut failed);
+                    }
+                    news
+                }
             };
-            waiting = unfinished;
             match news {
                 Ok(batch) => {
                     for event in batch.iter().flat_map(|batch| &batch.events) {
