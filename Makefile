@@ -32,6 +32,7 @@ check:
 bench: build
 	@scripts/install bench
 	$(CARGO) bench --locked -p sealane --bench measure --no-run
+	$(CARGO) bench --locked -p api --bench directory --no-run
 	@$(ROOT) scripts/bench
 
 fmt:
