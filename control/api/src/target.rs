@@ -140,8 +140,8 @@ impl Objects {
         let scope = kind.descriptor().scope;
         let (name, status) = match rest {
             [] => (None, false),
-            [name] => (Some((*name).to_owned()), false),
-            [name, "status"] => (Some((*name).to_owned()), true),
+            [name] => (Some(decoded(name)?), false),
+            [name, "status"] => (Some(decoded(name)?), true),
             _ => return None,
         };
         let fits = match scope {
@@ -170,6 +170,23 @@ impl Objects {
     pub(crate) fn key(&self, name: &str) -> ObjectKey {
         ObjectKey::new(&self.tenant, &self.resource(), self.namespace.as_deref(), name)
     }
+}
+
+/// A segment of a path as it was meant (RFC 3986, section 2.1): clients write a role's `:` as `%3A`. `None`: it is no text.
+fn decoded(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let digits = std::str::from_utf8(rest.split_off(..2)?).ok()?;
+        let digits = Some(digits).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The kinds that a tenant's API offers.
@@ -234,6 +251,20 @@ mod tests {
             panic!("no objects")
         };
         assert!(status.status && status.kind == Kind::Namespace && status.name.as_deref() == Some("shop"));
+    }
+
+    #[test]
+    fn names_in_paths_are_read_as_they_were_meant() {
+        let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+        for (written, meant) in
+            [("system%3anode", "system:node"), ("system:node", "system:node"), ("a%20b", "a b")]
+        {
+            let expected = objects("default", Kind::ClusterRole, None, Some(meant));
+            assert_eq!(Target::parse(&format!("{roles}/{written}")), Some(expected));
+        }
+        for broken in ["%", "a%3", "%zz", "%+1", "%ff"] {
+            assert_eq!(Target::parse(&format!("{roles}/{broken}")), None, "{broken}");
+        }
     }
 
     #[test]
