@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::shelf::{Shelf, ShelfError, note};
 use crate::token::Candidate;
-use crate::{Authority, IssueError, Revocation, Revocations, Subject, SubjectError, TokenRefusal, Tokens};
+use crate::{
+    Authority, IssueError, Revocation, Revocations, Revoked, Subject, SubjectError, TokenRefusal, Tokens,
+};
 
 /// Lets nodes in.
 #[derive(Clone)]
@@ -91,7 +93,10 @@ pub enum RegistrarError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateRefusal {
     /// It is revoked.
-    #[error("the certificate of {user} is revoked since {} ({}): join again with a new token", clock::show(clock::time(revocation.at)), revocation.reason)]
+    #[error(
+        "the certificate of {user} is revoked since {} ({}): join again with a new token",
+        clock::show(clock::time(revocation.at)), revocation.reason
+    )]
     Revoked {
         /// Whose.
         user: String,
@@ -141,8 +146,7 @@ impl Registrar {
         let certificate =
             self.certify(&subject, &asked.node, &request, slip.map(|slip| slip.revision), now).await?;
         if let Some(former) = held {
-            let reason = format!("another host joined as {} with a token for that name", asked.node);
-            self.revocations.revoke(crate::Revoked::Serial(former.serial), &reason, now).await?;
+            self.depose(&former, now).await?;
         }
         Ok(self.answer(&certificate, now))
     }
@@ -179,8 +183,17 @@ impl Registrar {
     /// Revokes every certificate of a node and lets its name go. Errors: the shelf's.
     pub async fn dismiss(&self, node: &str, reason: &str, now: SystemTime) -> Result<(), ShelfError> {
         let user = format!("{}{node}", crate::NODE_PREFIX);
-        self.revocations.revoke(crate::Revoked::User(user), reason, now).await?;
+        self.revocations.revoke(Revoked::User(user), reason, now).await?;
         self.holders.delete(&shelf_name(node)).await.map(drop)
+    }
+
+    /// What a name's former host holds is no longer believed: what was signed before this second by the name, for this second's may be
+    /// the next host's, and its newest certificate by the serial.
+    async fn depose(&self, former: &Holder, now: SystemTime) -> Result<(), ShelfError> {
+        let reason = format!("another host joined as {} with a token for that name", former.node);
+        let user = Revoked::User(format!("{}{}", crate::NODE_PREFIX, former.node));
+        self.revocations.revoke(user, &reason, now - Duration::from_secs(1)).await?;
+        self.revocations.revoke(Revoked::Serial(former.serial.clone()), &reason, now).await
     }
 
     fn holds(&self, holder: &Holder, request: &Request, now: SystemTime) -> bool {

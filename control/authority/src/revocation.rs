@@ -114,7 +114,7 @@ impl Revocations {
     /// Forgets those that every certificate they were meant for has outlived. Errors: the shelf's.
     pub async fn sweep(&self, now: SystemTime) -> Result<(), ShelfError> {
         for revocation in self.list() {
-            if clock::time(revocation.at) + MAX_LIFE + clock::SKEW < now {
+            if revocation.at.saturating_add((MAX_LIFE + clock::SKEW).as_secs()) < clock::seconds(now) {
                 self.shelf.delete(&revocation.of.shelf_name()).await?;
                 self.held.rcu(|held| {
                     let mut held = Held::clone(held);

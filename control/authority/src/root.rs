@@ -71,6 +71,13 @@ pub enum AuthorityError {
         /// The key's.
         key: PathBuf,
     },
+    /// There is no root yet, and the clock has not been set.
+    #[error("make the fabric's root: this host's clock says {}; set it first (chrony, systemd-timesyncd), for the root begins then",
+        clock::show(*now))]
+    Unset {
+        /// This host's clock.
+        now: SystemTime,
+    },
     /// The root's time is over, has not come, or the clock is wrong.
     #[error(
         "the root in {} is valid {validity}, and this host's clock says {}: set the clock if it is wrong; otherwise move \
@@ -139,6 +146,7 @@ impl Authority {
                 let unreadable = |source| AuthorityError::Bundle { path: certificates.clone(), source };
                 (key, Bundle::read(&text).map_err(unreadable)?)
             }
+            (None, _) if clock::seconds(now) < YEAR_2026 => return Err(AuthorityError::Unset { now }),
             (None, key) => {
                 let key = key.unwrap_or_else(Key::generate);
                 file::publish(&keys, &key.pem(), Readers::Nobody)?;
@@ -217,6 +225,9 @@ fn root(key: &Key, now: SystemTime) -> Certificate {
     Draft { subject: &subject, public: key.public(), validity, purpose: Purpose::Root }
         .sign(Signer::Itself(key))
 }
+
+/// A host without a battery begins at 1970. A root that began then would be over before it is used.
+const YEAR_2026: u64 = 1_767_225_600;
 
 fn shorten(life: Duration) -> String {
     let seconds = life.as_secs();

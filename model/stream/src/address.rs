@@ -13,11 +13,15 @@ pub enum Address {
     Unix(PathBuf),
     /// HTTP/2 without TLS: `http://HOST:PORT`.
     Http(http::Uri),
+    /// HTTP/2 over TLS: `https://HOST:PORT`.
+    Https(http::Uri),
 }
 
 /// Why a text is no [`Address`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is not the address of a server: write unix:/PATH or http://HOST:PORT")]
+#[error(
+    "{given:?} is not the address of a server: write unix:/PATH or https://HOST:PORT (http://HOST:PORT for a server without TLS)"
+)]
 pub struct AddressError {
     given: String,
 }
@@ -32,11 +36,12 @@ impl FromStr for Address {
             return Ok(Self::Unix(path.into()));
         }
         let uri: http::Uri = text.parse().map_err(|_| wrong())?;
-        let plain = uri.scheme_str() == Some("http") && uri.host().is_some() && uri.port().is_some();
-        if plain && matches!(uri.path(), "" | "/") && uri.query().is_none() {
-            Ok(Self::Http(uri))
-        } else {
-            Err(wrong())
+        let bare = uri.host().is_some_and(|host| !host.is_empty()) && uri.port_u16().is_some();
+        let bare = bare && matches!(uri.path(), "" | "/") && uri.query().is_none();
+        match uri.scheme_str() {
+            Some("http") if bare => Ok(Self::Http(uri)),
+            Some("https") if bare => Ok(Self::Https(uri)),
+            _ => Err(wrong()),
         }
     }
 }
@@ -45,7 +50,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Http(uri) => f.write_str(uri.to_string().trim_end_matches('/')),
+            Self::Http(uri) | Self::Https(uri) => f.write_str(uri.to_string().trim_end_matches('/')),
         }
     }
 }
@@ -69,7 +74,7 @@ mod tests {
 
     #[test]
     fn an_address_reads_back_as_it_is_shown() {
-        for text in ["unix:/run/sealane/server.sock", "http://192.0.2.1:7380", "http://[fd00::1]:7380"] {
+        for text in ["unix:/run/sealane/server.sock", "http://192.0.2.1:7380", "https://[fd00::1]:7380"] {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
             assert_eq!(address.to_string().parse(), Ok(address));
@@ -80,9 +85,21 @@ mod tests {
 
     #[test]
     fn what_cannot_be_reached_is_refused_with_the_forms_that_can() {
-        for text in ["", "run/x", "https://h:1", "http://h", "http://h:1/path", "h:1", "http://h:1/?a=b"] {
+        for text in [
+            "",
+            "run/x",
+            "https://h",
+            "https://h:1/x",
+            "ftp://h:1",
+            "http://:1",
+            "https://h:99999",
+            "http://h",
+            "http://h:1/path",
+            "h:1",
+            "http://h:1/?a=b",
+        ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
-            assert!(error.contains("http://HOST:PORT"), "{text}: {error}");
+            assert!(error.contains("https://HOST:PORT"), "{text}: {error}");
         }
     }
 }

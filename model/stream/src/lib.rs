@@ -11,6 +11,10 @@
 //!   Link.incoming    <── ServerMessage ──  Receiver<ServerMessage>
 //! ```
 //!
+//! Over TLS both ends prove who they are: the node by its [`Passport`], which it gets by [`join`] with a token and replaces by
+//! [`renew`] while sessions go on ([`Credentials`]); the server by a certificate of a root that the passport, or the token's pin,
+//! names.
+//!
 //! Promises: messages arrive whole, in order, each at most once; a message longer than
 //! [`MAX_MESSAGE`](record::delta::MAX_MESSAGE) or one that does not decode ends the call and never the program; a peer that
 //! is gone without a word is noticed within [`KEEPALIVE`] and [`KEEPALIVE_TIMEOUT`]. What a message means is the business of
@@ -19,17 +23,25 @@
 
 mod address;
 mod codec;
+mod join;
 mod node;
+mod passport;
+mod secure;
 mod server;
+mod trust;
 
 use std::time::Duration;
 
 use record::delta::{NodeMessage, ServerMessage};
 
 pub use address::{Address, AddressError};
-pub use node::{ConnectError, Link, connect};
+pub use join::{JoinError, join, renew};
+pub use node::{ConnectError, Link, connect, connect_as};
+pub use passport::{Credentials, Passport, PassportError};
+pub use secure::OpenError;
 pub use server::accept;
 pub use tonic::{Status, Streaming};
+pub use trust::Distrust;
 
 /// The call's path.
 pub const PATH: &str = "/sealane.fabric.v1.Fabric/Sync";

@@ -8,8 +8,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
+use crate::secure::{self, OpenError, Suspicion};
+use crate::trust::{Distrust, Trust};
 use crate::{
-    Address, CONNECTION_WINDOW, KEEPALIVE, KEEPALIVE_TIMEOUT, NodeCodec, PATH, QUEUE, STREAM_WINDOW,
+    Address, CONNECTION_WINDOW, Credentials, KEEPALIVE, KEEPALIVE_TIMEOUT, NodeCodec, PATH, QUEUE,
+    STREAM_WINDOW,
 };
 
 /// A session's two directions. Dropping `outgoing` tells the server that nothing more comes; dropping both ends the call.
@@ -33,6 +36,32 @@ pub enum ConnectError {
         #[source]
         source: tonic::transport::Error,
     },
+    /// The address wants TLS, and there is nothing to prove oneself with.
+    #[error(
+        "the server at {address} wants a certificate of this host: join with a token (`sealane token create --for node` on the server)"
+    )]
+    Nobody {
+        /// Where.
+        address: Address,
+    },
+    /// No connection over TLS.
+    #[error("cannot reach the server at {address}: is it running?")]
+    Closed {
+        /// Where.
+        address: Address,
+        /// Why.
+        #[source]
+        source: Box<OpenError>,
+    },
+    /// One end does not believe the other.
+    #[error("the server at {address} and this host do not believe each other")]
+    Distrust {
+        /// Where.
+        address: Address,
+        /// Which, and why.
+        #[source]
+        source: Distrust,
+    },
     /// Somebody answers who does not speak the delta stream.
     #[error("the server at {address} did not open the delta stream")]
     NotOpened {
@@ -44,11 +73,63 @@ pub enum ConnectError {
     },
 }
 
-/// Opens a session with the server. The first message is the caller's to send: a [`Hello`](record::delta::Hello).
+/// Opens a session with a server that needs no certificate of this host. The first message is the caller's to send: a
+/// [`Hello`](record::delta::Hello).
+///
+/// # Errors
+/// Each variant of [`ConnectError`] but [`Closed`](ConnectError::Closed) and [`Distrust`](ConnectError::Distrust).
 pub async fn connect(address: &Address) -> Result<Link, ConnectError> {
     let unreachable = |source| ConnectError::Unreachable { address: address.clone(), source };
+    let channel = match address {
+        Address::Https(_) => return Err(ConnectError::Nobody { address: address.clone() }),
+        Address::Http(uri) => tuned(Endpoint::from(uri.clone())).tcp_nodelay(true).connect().await,
+        Address::Unix(path) => {
+            let path = path.clone();
+            let connector = tower::service_fn(move |_: http::Uri| {
+                let path = path.clone();
+                async move { UnixStream::connect(path).await.map(TokioIo::new) }
+            });
+            tuned(Endpoint::from_static(PLACEHOLDER)).connect_with_connector(connector).await
+        }
+    };
+    call(channel.map_err(unreachable)?, address).await
+}
+
+/// Opens a session as whom the credentials say at this moment; other addresses than `https:` need none.
+///
+/// # Errors
+/// Each variant of [`ConnectError`].
+pub async fn connect_as(address: &Address, credentials: &Credentials) -> Result<Link, ConnectError> {
+    let Address::Https(uri) = address else { return connect(address).await };
+    let suspicion = Suspicion::default();
+    let trust = Trust::Bundle(credentials.bundle());
+    let stream = secure::open_comparing(uri, credentials.config("h2"), trust, suspicion.clone()).await;
+    let stream = stream.map_err(|error| match error {
+        OpenError::Distrust(source) => ConnectError::Distrust { address: address.clone(), source },
+        source => ConnectError::Closed { address: address.clone(), source: Box::new(source) },
+    })?;
+    // The connection is there already; a session is one connection, so it is never asked for another.
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_: http::Uri| {
+        std::future::ready(
+            stream.take().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected)),
+        )
+    });
+    let opening = async {
+        let channel = tuned(Endpoint::from_static(PLACEHOLDER)).connect_with_connector(connector).await;
+        let unreachable = |source| ConnectError::Unreachable { address: address.clone(), source };
+        call(channel.map_err(unreachable)?, address).await
+    };
+    // A server that does not believe this host says so after the handshake, where HTTP/2 sees a connection that ended.
+    opening.await.map_err(|error| match suspicion.words() {
+        Some(source) => ConnectError::Distrust { address: address.clone(), source },
+        None => error,
+    })
+}
+
+async fn call(channel: Channel, address: &Address) -> Result<Link, ConnectError> {
+    let unreachable = |source| ConnectError::Unreachable { address: address.clone(), source };
     let not_opened = |source| ConnectError::NotOpened { address: address.clone(), source: Box::new(source) };
-    let channel = open(address).await.map_err(unreachable)?;
     let mut call = tonic::client::Grpc::new(channel)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
@@ -64,21 +145,6 @@ pub async fn connect(address: &Address) -> Result<Link, ConnectError> {
     Ok(Link { outgoing, incoming: response.into_inner() })
 }
 
-async fn open(address: &Address) -> Result<Channel, tonic::transport::Error> {
-    match address {
-        Address::Http(uri) => tuned(Endpoint::from(uri.clone())).tcp_nodelay(true).connect().await,
-        Address::Unix(path) => {
-            let path = path.clone();
-            let connector = tower::service_fn(move |_: http::Uri| {
-                let path = path.clone();
-                async move { UnixStream::connect(path).await.map(TokioIo::new) }
-            });
-            // The name is a placeholder: HTTP/2 wants an authority, a unix socket has none.
-            tuned(Endpoint::from_static("http://server.sealane")).connect_with_connector(connector).await
-        }
-    }
-}
-
 fn tuned(endpoint: Endpoint) -> Endpoint {
     endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -90,3 +156,6 @@ fn tuned(endpoint: Endpoint) -> Endpoint {
 }
 
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// HTTP/2 wants an authority; a connection that was opened here needs none.
+const PLACEHOLDER: &str = "http://server.sealane";

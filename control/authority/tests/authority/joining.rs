@@ -69,10 +69,17 @@ fn nobody_takes_a_name_from_another_but_with_a_token_for_that_name() {
     let refused = join(&world, &wrong, "a", &Key::generate(), now).unwrap_err();
     assert!(refused.contains("is for the node b"), "{refused}");
 
+    let asked = RenewRequest { request: Key::generate().request(), clock: seconds(now) };
+    let renewed = wait(world.registrar.renew(&first, &asked, now)).unwrap();
+    let renewed = Certificate::read(&renewed.certificate).unwrap();
     let bound = world.node_token(Some("a"), false, now);
-    join(&world, &bound, "a", &Key::generate(), now).unwrap();
-    let refused = check(&first, &world.revocations, now).unwrap_err();
-    assert!(refused.to_string().contains("another host joined as a"), "{refused}");
+    let now = now + Duration::from_secs(10);
+    let taken = join(&world, &bound, "a", &Key::generate(), now).unwrap();
+    for former in [&first, &renewed] {
+        let refused = check(former, &world.revocations, now).unwrap_err();
+        assert!(refused.to_string().contains("another host joined as a"), "{refused}");
+    }
+    check(&Certificate::read(&taken.certificate).unwrap(), &world.revocations, now).unwrap();
 
     wait(world.registrar.dismiss("a", "deleted", now)).unwrap();
     let later = now + Duration::from_secs(2);

@@ -7,6 +7,7 @@ mod joining;
 mod kubeconfig;
 mod root;
 mod shelf;
+mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -80,6 +80,10 @@ fn a_clock_that_was_turned_back_and_a_root_that_is_over_are_told_with_the_clock(
         assert!(matches!(error, AuthorityError::Time { .. }), "{error}");
         assert!(error.to_string().contains("clock says"), "{error}");
     }
+    let empty = tempfile::tempdir().unwrap();
+    let unset = Authority::open(empty.path(), SystemTime::UNIX_EPOCH + crate::HOUR).unwrap_err();
+    assert!(matches!(unset, AuthorityError::Unset { .. }), "{unset}");
+    Authority::open(empty.path(), now).expect("with the clock set the root is made");
 }
 
 #[test]
