@@ -103,6 +103,7 @@ async fn api_rate(senders: &mut [Option<http1::SendRequest<Body>>], round: usize
                 while began.elapsed() < window {
                     let document = policy(&format!("r{round}w{writer}n{done}")).to_string();
                     let post = request(Method::POST, &policies("default"), document);
+                    sender.ready().await.unwrap();
                     let answer = sender.send_request(post).await.unwrap();
                     assert_eq!(answer.status(), 201);
                     answer.into_body().collect().await.unwrap();
@@ -164,6 +165,7 @@ async fn lists(amount: Amount) -> Value {
     let mut sender = connect(&server).await;
     let mut taken = Vec::new();
     for _ in 0..amount.lists {
+        sender.ready().await.unwrap();
         let began = Instant::now();
         let answer =
             sender.send_request(request(Method::GET, &policies("default"), String::new())).await.unwrap();
