@@ -1,6 +1,7 @@
 //! Objects with revisions, watches and compare-and-set.
 //!
-//! Owns: the [`Store`] trait, its home in one file ([`FileStore`]) and the cache that every reader uses ([`Cached`]).
+//! Owns: the [`Store`] trait, its home in one file ([`FileStore`]), the cache that every reader uses ([`Cached`]), and copies of
+//! all that is in it ([`backup`], [`restore`]).
 //!
 //! ```text
 //!     api, fleet ──reads──> Cached (memory) <──watch── FileStore (redb file)
@@ -16,6 +17,7 @@
 //! - When the file fails, writes are refused with the cause and reads go on; the file is opened anew for the next write.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod backup;
 mod cache;
 mod error;
 mod file;
@@ -28,7 +30,7 @@ use futures_util::future::BoxFuture;
 
 pub use cache::Cached;
 pub use error::StoreError;
-pub use file::{FileStore, SCHEMA};
+pub use file::{FileStore, RestorationError, Restored, SCHEMA, restore};
 pub use key::{ObjectKey, Scope};
 pub use log::{Batch, Retention, Watch};
 pub use object::{Event, Listing, Object};

@@ -4,6 +4,7 @@
 //! refuses it, makes them durable by one commit and then answers. Watches are served from memory.
 
 mod birth;
+mod restore;
 mod table;
 mod writer;
 
@@ -23,6 +24,7 @@ use crate::{
 use table::Fault;
 use writer::{Job, Writer};
 
+pub use restore::{RestorationError, Restored, restore};
 pub use table::SCHEMA;
 
 /// A [`Store`] in one redb file, for one server: opening it a second time fails with [`StoreError::Locked`].

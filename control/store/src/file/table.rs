@@ -151,6 +151,13 @@ impl<'t> Tables<'t> {
         Ok(bytes.len())
     }
 
+    /// Writes an object, and no event.
+    pub(super) fn put(&mut self, object: &Object) -> Result<(), Fault> {
+        let bytes = encode(&*object.value);
+        self.objects.insert(object.key.parts(), (object.revision, object.created, bytes.as_slice()))?;
+        Ok(())
+    }
+
     /// Forgets the history up to and including `through`.
     pub(super) fn compact(&mut self, through: u64) -> Result<(), Fault> {
         self.history.retain_in(..=(through, u32::MAX), |_, _| false)?;
