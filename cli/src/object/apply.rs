@@ -9,7 +9,7 @@ use intent::{Kind, Problem, UnknownFields, admit};
 use serde_json::Value;
 
 use super::merge::{annotated, last_applied, patch};
-use super::source::{Checked, checked};
+use super::source::{Checked, sifted};
 use super::title;
 use crate::client::{Ask, Client, ClientError, JSON, MERGE_PATCH, Query, Reply, Status, each};
 use crate::failure::{Failure, printable};
@@ -52,10 +52,18 @@ pub(super) struct Outcome {
 
 impl Apply {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
-        let all = checked(&self.files, settings, NOTHING_DONE)?;
+        let (all, mut problems) = sifted(&self.files, settings)?;
         warn(&all);
-        if !self.dry_run {
-            try_out(settings, &all)?;
+        if !problems.is_empty() || !self.dry_run {
+            match try_out(settings, &all) {
+                Ok(found) => problems.extend(found),
+                // What is known to be wrong is told also by who cannot ask the server.
+                Err(_) if !problems.is_empty() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Failure::Documents { problems, outcome: NOTHING_DONE.to_owned() });
         }
         let mut out = output::screen();
         let (mut failed, mut problems, mut done) = (0, Vec::new(), 0);
@@ -98,10 +106,9 @@ impl Apply {
     }
 }
 
-/// Asks the server what it thinks of every document, so that one that it refuses keeps the others from being applied.
-///
-/// Errors: all problems that the server has with them.
-fn try_out(settings: &Settings, all: &[Checked]) -> Result<(), Failure> {
+/// Asks the server what it thinks of every document, so that one that it refuses keeps the others from being applied: all
+/// problems that the server has with them.
+fn try_out(settings: &Settings, all: &[Checked]) -> Result<Vec<Problem>, Failure> {
     let mut problems = Vec::new();
     for step in all.chunks(STEP) {
         let outcomes =
@@ -119,10 +126,7 @@ fn try_out(settings: &Settings, all: &[Checked]) -> Result<(), Failure> {
             }
         }
     }
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::Documents { problems, outcome: NOTHING_DONE.to_owned() })
+    Ok(problems)
 }
 
 /// Whether these documents make the namespace or the tenant that one of them is in.

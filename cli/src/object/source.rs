@@ -62,6 +62,20 @@ pub(super) fn checked(
     settings: &Settings,
     outcome: &str,
 ) -> Result<Vec<Checked>, Failure> {
+    let (all, problems) = sifted(files, settings)?;
+    if problems.is_empty() {
+        Ok(all)
+    } else {
+        Err(Failure::Documents { problems, outcome: outcome.to_owned() })
+    }
+}
+
+/// The documents of all files that are right by themselves, those that others live in first, and all problems of the others and
+/// between documents.
+pub(super) fn sifted(
+    files: &[PathBuf],
+    settings: &Settings,
+) -> Result<(Vec<Checked>, Vec<Problem>), Failure> {
     let (documents, mut problems) = documents(files)?;
     let mut all = Vec::new();
     for document in documents {
@@ -72,11 +86,8 @@ pub(super) fn checked(
     }
     problems.extend(doubles(&all));
     problems.extend(clashes(&all));
-    if !problems.is_empty() {
-        return Err(Failure::Documents { problems, outcome: outcome.to_owned() });
-    }
     all.sort_by_key(|checked| checked.kind);
-    Ok(all)
+    Ok((all, problems))
 }
 
 /// Reads which objects the documents of all files are about; the rest of them is not looked at.

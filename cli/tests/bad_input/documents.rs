@@ -133,7 +133,8 @@ fn every_fault_of_a_file_is_told_at_once_and_nothing_of_it_is_applied() {
         "spec.vni: 4242: is the VNI of the network blue of the tenant default — choose another".to_owned(),
         "spec.subnets: [\"10.77.0.0/16\"]: lacks 10.9.0.0/16, which the network has".to_owned(),
         "namespaces \"nowhere\" not found".to_owned(),
-        "4 problems, nothing was applied".to_owned(),
+        "spec.vni: 4242: is also the VNI of virtualnetwork.sealane.dev/clash at standard input:".to_owned(),
+        "5 problems, nothing was applied".to_owned(),
     ] {
         assert!(told.contains(&words), "not told: {words}\n{told}");
     }
