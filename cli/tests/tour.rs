@@ -12,11 +12,12 @@ fn the_tour_does_what_the_readme_says() {
     // The build of this test stands in for `make build`. A lab and a folder of its own keep it away from whoever is on the tour.
     let lab = format!("tour{}", std::process::id());
     let folder = tempfile::tempdir().unwrap();
+    // The folder comes first: what is put in after it may lie under /tmp itself.
     let script = commands(&readme)
+        .replace("/tmp", &folder.path().display().to_string())
         .replace("$PWD/target/release", &program.display().to_string())
         .replace("sealane lab ", &format!("sealane lab --lab {lab} "))
-        .replace("/sealane-lab/lab/", &format!("/sealane-lab/{lab}/"))
-        .replace("/tmp", &folder.path().display().to_string());
+        .replace("/sealane-lab/lab/", &format!("/sealane-lab/{lab}/"));
     let output =
         Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(root).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
