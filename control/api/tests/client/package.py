@@ -136,7 +136,8 @@ def dynamic_kinds(api):
     )
     assert merged.spec.mtu == 1400, merged
     networks.delete(name="owner", body={"propagationPolicy": "Foreground"})
-    for event in networks.watch(timeout=60):
+    # From before the deletion: the dependent may be gone before the watch begins.
+    for event in networks.watch(resource_version=merged.metadata.resourceVersion, timeout=60):
         if event["type"] == "DELETED" and event["object"].metadata.name == "owned":
             break
     else:
