@@ -2,7 +2,7 @@
 
 use intent::rights::{ALL, Reach, Rule};
 
-use crate::status::{Reason, Refusal, qualified};
+use crate::status::{self, Reason, Refusal, qualified};
 use crate::who::{AUTHENTICATED, LOCAL, LOOPBACK, MASTERS, NODE_PREFIX, NODES, REMOTE, Who};
 
 /// What is asked for.
@@ -93,11 +93,11 @@ pub trait Authorizer: Send + Sync + 'static {
     /// All that somebody may do in a namespace (`None`: everywhere) of a tenant.
     fn rules(&self, user: &str, groups: &[String], tenant: &str, namespace: Option<&str>) -> Vec<Rule>;
 
-    /// Whether `who` may do it. Errors: 403.
-    fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal> {
+    /// By what right `who` may do it. Errors: 403.
+    fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<String, Refusal> {
         let Deed { verb, tenant, what } = *deed;
         match self.decide(&Asked { user: &who.user, groups: &who.groups, tenant, verb: verb.word(), what }) {
-            Decision::Allowed(_) => Ok(()),
+            Decision::Allowed(right) => Ok(right),
             Decision::Denied(why) => Err(deed.forbidden(who, why.as_deref())),
         }
     }
@@ -241,6 +241,12 @@ impl Deed<'_> {
     pub fn forbidden(&self, who: &Who, why: Option<&str>) -> Refusal {
         let (verb, tenant) = (self.verb.word(), self.tenant);
         let why = why.map_or(String::new(), |why| format!(": {why}"));
+        let asked = |group: &str, resource: &str| status::Asked {
+            verb,
+            tenant: tenant.to_owned(),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+        };
         match self.what {
             What::Path(path) => Refusal::new(
                 Reason::Forbidden,
@@ -248,7 +254,8 @@ impl Deed<'_> {
                     "forbidden: User {:?} cannot {verb} path {path:?} of tenant {tenant:?}{why}",
                     who.user
                 ),
-            ),
+            )
+            .of(asked("", "")),
             What::Objects { group, resource, subresource, namespace, name } => {
                 let object = name.map_or(String::new(), |name| format!(" {name:?}"));
                 let part = subresource.map_or(String::new(), |part| format!("/{part}"));
@@ -260,7 +267,9 @@ impl Deed<'_> {
                     qualified(resource, group),
                     who.user,
                 );
-                Refusal::new(Reason::Forbidden, message).about(resource, group, name.unwrap_or_default())
+                Refusal::new(Reason::Forbidden, message)
+                    .about(resource, group, name.unwrap_or_default())
+                    .of(asked(group, resource))
             }
         }
     }

@@ -41,8 +41,10 @@ pub(crate) async fn identify(
             unauthorized("show a client certificate or a bearer token").response()
         }
         Ok(who) => {
-            request.extensions_mut().insert(who);
-            next.run(request).await
+            request.extensions_mut().insert(who.clone());
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(who);
+            response
         }
         Err(refusal) => refusal.response(),
     }

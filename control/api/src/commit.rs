@@ -1,5 +1,6 @@
 //! The last step of a write: the server joins in the decision, then the transaction happens, or a dry run does as if.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use crate::admission::{Objection, Proposal};
 use crate::prepare::invalid;
 use crate::server::{Api, Request};
 use crate::status::{Reason, Refusal};
+use crate::trail;
 use crate::view::{at_revision, present};
 
 /// What came of trying to write.
@@ -64,6 +66,11 @@ pub(crate) async fn commit(
     match api.store.write(Transaction { changes }).await {
         Ok(Written { revision, objects }) => {
             let object = objects.into_iter().next().flatten();
+            request.trail.wrote(trail::Written {
+                key: own.key,
+                before: old.map(|old| Arc::clone(&old.value)),
+                after: object.as_ref().map(present),
+            });
             Ok(Outcome::Written(
                 object.map_or(json!({ "metadata": { "resourceVersion": revision.to_string() } }), |o| {
                     present(&o)

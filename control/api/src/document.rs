@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::event::LARGEST as LARGEST_TOLD;
 use crate::protobuf;
 use crate::pulse::TooSlow;
 use crate::status::{Reason, Refusal, chain};
@@ -64,6 +65,17 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Document, Refusa
     };
     bounded(&document.value)?;
     Ok(document)
+}
+
+/// A body as an audit event tells it, whatever its type, unless it is too large or cannot be read.
+pub(crate) fn told(headers: &HeaderMap, body: &[u8]) -> Option<Value> {
+    let parsed = || match language(headers) {
+        // A patch has a type of its own, and is JSON.
+        Err(_) => parse_json(body),
+        Ok(_) => parse(headers, body),
+    };
+    let small = !body.is_empty() && body.len() <= LARGEST_TOLD;
+    small.then(parsed).and_then(Result::ok).map(|document| document.value)
 }
 
 /// The media type of the body, without its parameters, in lower case.

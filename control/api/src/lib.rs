@@ -10,7 +10,7 @@
 //!             document, merge -> prepare (intent) -> commit (admission)
 //! ```
 //!
-//! Promises: every request for objects or discovery passes `authorize`; every write and whatever it refuses is noted; a body is
+//! Promises: every request for objects or discovery passes `authorize`; every write, and whatever is refused however early, is noted; a body is
 //! bounded in size and depth; every refusal is a `Status` with code, reason and all that is wrong. Health and version are open.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -25,11 +25,14 @@ mod crowd;
 mod discovery;
 mod document;
 mod ending;
+mod event;
 mod inquiry;
+mod journal;
 mod jsonpath;
 mod limits;
 mod listen;
 mod merge;
+mod note;
 mod offer;
 mod openapi;
 mod owner;
@@ -43,12 +46,14 @@ mod reap;
 mod remove;
 mod review;
 mod route;
+mod search;
 mod selector;
 mod serve;
 mod server;
 mod status;
 mod target;
 mod tls;
+mod trail;
 mod view;
 mod watch;
 mod who;
@@ -56,9 +61,12 @@ mod write;
 
 pub use access::{Access, Asked, Authorizer, Decision, Deed, Rights, Verb, What};
 pub use admission::{Admission, AdmitAll, Objection, Proposal};
-pub use audit::{Audit, AuditEvent, AuditFile, NoAudit};
+pub use audit::{Audit, NoAudit};
+pub use event::{AuditEvent, Stage};
+pub use journal::{AuditFile, Keep};
 pub use limits::{CHUNK, Limits};
 pub use listen::{ListenError, Listener};
+pub use search::{Found, Search, Subject};
 pub use serve::serve;
 pub use server::{Api, Settings};
 pub use status::{Reason, Refusal};

@@ -1,7 +1,7 @@
 //! What every request passes, in order.
 //!
 //! ```text
-//!     caller (connection, token) -> target (path) -> authorize -> options (query) -> read, watch, write or delete -> audit
+//!     note ( caller (connection, token) -> target (path) -> authorize -> options (query) -> read, watch, write or delete )
 //! ```
 
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
 
 use crate::access::{Deed, Verb, What};
-use crate::audit::AuditEvent;
 use crate::caller::identify;
+use crate::event::AuditEvent;
 use crate::inquiry::Place;
+use crate::note::{self, Note};
 use crate::query::Options;
 use crate::review::Review;
 use crate::server::{Answer, Api, Request};
@@ -36,6 +37,7 @@ impl Api {
         routes
             .layer(axum::middleware::from_fn_with_state(authenticate, identify))
             .layer(axum::middleware::from_fn(refuse_web_pages))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&self.audit), note::note))
     }
 
     async fn answer(&self, who: Who, request: axum::extract::Request) -> Response<Body> {
@@ -77,31 +79,26 @@ impl Api {
                 name: objects.name.as_deref(),
             },
         };
-        let mut note = AuditEvent::of(&who, &deed, received).by_request(parts);
-        note.version = known.version.to_owned();
-        let asked = self.authorizer.authorize(&who, &deed).and(options).and_then(|mut options| {
+        let mut event = AuditEvent::new(who.clone(), received).about(&deed);
+        known.version.clone_into(&mut event.version);
+        let mut note = Note::new(event, verb.writes(), parts);
+        let right = self.authorizer.authorize(&who, &deed);
+        let right = right.map(|right| note.event.right = Some(right));
+        let asked = right.and(options).and_then(|mut options| {
             if let (Verb::Watch, Some(name)) = (verb, &objects.name) {
                 options.fields = options.fields.named(name);
             }
             let form = Form::negotiate(&parts.headers, options.include_object)?;
             let (objects, headers) = (objects.clone(), parts.headers.clone());
-            Ok(Request { who, verb, objects, options, form, headers, body: Bytes::new() })
+            let trail = Arc::clone(&note.trail);
+            Ok(Request { who, verb, objects, options, form, headers, body: Bytes::new(), trail })
         });
         let outcome = match asked {
-            Ok(request) => self.carry_out(request, body).await,
+            Ok(request) => self.carry_out(request, body, &note).await,
             Err(refusal) => Err(refusal),
         };
-        let response = outcome.unwrap_or_else(|refusal| {
-            note.refusal = Some((refusal.word().to_owned(), refusal.to_string()));
-            refusal.response()
-        });
-        if verb.writes() || note.refusal.is_some() {
-            note.code = response.status().as_u16();
-            note.name =
-                note.name.or_else(|| response.extensions().get::<MadeName>().map(|made| made.0.clone()));
-            note.answered = SystemTime::now();
-            self.audit.note(&note);
-        }
+        let mut response = outcome.unwrap_or_else(|refusal| refusal.response());
+        response.extensions_mut().insert(note);
         response
     }
 
@@ -130,9 +127,18 @@ impl Api {
         Ok(json_response(StatusCode::CREATED, &answer))
     }
 
-    async fn carry_out(&self, mut request: Request, body: Body) -> Result<Response<Body>, Refusal> {
+    async fn carry_out(
+        &self,
+        mut request: Request,
+        body: Body,
+        note: &Note,
+    ) -> Result<Response<Body>, Refusal> {
         if request.verb.writes() {
             request.body = document::read(body).await?;
+            if self.audit.is_required() {
+                note::keep(&self.audit, note.begun()).await?;
+            }
+            request.trail.sent(document::told(&request.headers, &request.body));
         }
         let name = request.objects.name.clone().unwrap_or_default();
         let answer = match request.verb {
@@ -159,9 +165,7 @@ impl Api {
         let path = path.strip_prefix(&format!("/clusters/{tenant}")).unwrap_or(path);
         let deed =
             Deed { verb: Verb::Get, tenant, what: What::Path(if path.is_empty() { "/" } else { path }) };
-        if let Err(refusal) = self.authorizer.authorize(who, &deed) {
-            let note = AuditEvent::of(who, &deed, SystemTime::now()).by_request(parts);
-            self.audit.note(&note.refused(&refusal));
+        if let Err(refusal) = self.authorize(who, &deed) {
             return refusal.response();
         }
         offer::answer(tenant, document, parts)
@@ -194,16 +198,9 @@ impl Answer {
                 response.headers_mut().append(header::WARNING, value);
             }
         }
-        if let Some(name) = self.body["metadata"]["name"].as_str() {
-            response.extensions_mut().insert(MadeName(name.to_owned()));
-        }
         response
     }
 }
-
-/// The name of the object that a request made, for the audit.
-#[derive(Clone, Debug)]
-struct MadeName(String);
 
 async fn handle(
     State(api): State<Arc<Api>>,

@@ -1,6 +1,7 @@
 //! The API as a whole: what it holds, how it starts and stops, and what a request is to those who carry it out.
 
 use std::hash::{Hash, Hasher};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,14 +16,17 @@ use tokio::task::JoinHandle;
 
 use crate::access::{Authorizer, Deed, Verb};
 use crate::admission::Admission;
-use crate::audit::{Audit, AuditEvent};
+use crate::audit::Audit;
+use crate::event::AuditEvent;
 use crate::limits::Limits;
 use crate::query::Options;
+use crate::search::{Found, Search};
 use crate::status::{Reason, Refusal};
 use crate::target::Objects;
+use crate::trail::Trail;
 use crate::view::Form;
 use crate::who::{Authenticate, Who};
-use crate::{collect, parent, reap};
+use crate::{collect, note, parent, reap};
 
 /// What an operator chooses.
 pub struct Settings {
@@ -61,6 +65,7 @@ pub(crate) struct Request {
     pub(crate) form: Form,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) trail: Arc<Trail>,
 }
 
 /// What is answered to a request that was carried out.
@@ -95,11 +100,36 @@ impl Api {
         }))
     }
 
-    /// Whether `who` may do it, for routes beside the API's own. A refusal is noted. Errors: 403.
+    /// Whether `who` may do it, for routes beside the API's own. A refusal that is answered is noted. Errors: 403.
     pub fn authorize(&self, who: &Who, deed: &Deed<'_>) -> Result<(), Refusal> {
-        let received = SystemTime::now();
-        self.authorizer.authorize(who, deed).inspect_err(|refusal| {
-            self.audit.note(&AuditEvent::of(who, deed, received).refused(refusal));
+        self.authorizer.authorize(who, deed).map(drop)
+    }
+
+    /// Notes what came of a request on a route beside the API's own that changes something, or of what was asked within a
+    /// stream: the status, or the refusal.
+    pub fn note(
+        &self,
+        who: &Who,
+        deed: &Deed<'_>,
+        received: SystemTime,
+        outcome: Result<StatusCode, &Refusal>,
+    ) {
+        let mut event = AuditEvent::new(who.clone(), received).about(deed);
+        match outcome {
+            Ok(code) => event.code = code.as_u16(),
+            Err(refusal) => event.refuse(refusal),
+        }
+        note::leave(&*self.audit, event);
+    }
+
+    /// What is searched for in the audit. Errors: 404 where no audit is kept, 503 where it cannot be read.
+    pub async fn search(&self, search: Search) -> Result<Found, Refusal> {
+        let audit = Arc::clone(&self.audit);
+        let found = tokio::task::spawn_blocking(move || audit.find(&search)).await;
+        found.unwrap_or_else(|end| Err(end.into())).map_err(|error| {
+            let none = error.kind() == ErrorKind::Unsupported;
+            let reason = if none { Reason::NotFound } else { Reason::ServiceUnavailable };
+            Refusal::new(reason, format!("search the audit: {error}"))
         })
     }
 

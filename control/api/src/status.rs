@@ -65,6 +65,16 @@ struct Details {
     retry_after_seconds: Option<u32>,
     /// With what an expired list can go on.
     continue_token: Option<String>,
+    asked: Option<Asked>,
+}
+
+/// What somebody wanted to do who may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) verb: &'static str,
+    pub(crate) tenant: String,
+    pub(crate) group: String,
+    pub(crate) resource: String,
 }
 
 /// One cause of a refusal.
@@ -153,6 +163,23 @@ impl Refusal {
         self
     }
 
+    /// The same, of somebody who wanted to do this.
+    #[must_use]
+    pub(crate) fn of(mut self, asked: Asked) -> Self {
+        self.details.asked = Some(asked);
+        self
+    }
+
+    /// What somebody wanted to do who may not.
+    pub(crate) fn asked(&self) -> Option<&Asked> {
+        self.details.asked.as_ref()
+    }
+
+    /// The name of the object that it is about, if it is about one.
+    pub(crate) fn name(&self) -> Option<&str> {
+        Some(&*self.details.name).filter(|name| !name.is_empty())
+    }
+
     /// The same, with one more cause.
     #[must_use]
     pub fn because(mut self, reason: &str, message: &str, field: &str) -> Self {
@@ -216,6 +243,8 @@ impl Refusal {
         if let Some(seconds) = self.details.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        // The audit tells what was refused and why.
+        response.extensions_mut().insert(self.clone());
         response
     }
 }

@@ -4,9 +4,11 @@
 //! value, reason and remedy, all problems at once.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use api::{Access, Rights};
+use api::{Access, Keep, Rights};
 use intent::nearest::nearest;
 use record::Prefix;
 use toml::{Table, Value};
@@ -27,6 +29,8 @@ pub struct Config {
     pub names: Vec<String>,
     /// Where writes and refusals are noted, a JSON object a line; `None`: nowhere.
     pub audit: Option<PathBuf>,
+    /// How much of it is kept, and how surely.
+    pub keep: Keep,
     /// The subnets of the network `default` that a new tenant gets.
     pub default_subnets: Vec<Prefix>,
     /// How long the number of a group or rule that is gone rests before another gets it, in seconds.
@@ -77,6 +81,7 @@ impl Default for Config {
             pki: None,
             names: Vec::new(),
             audit: Some("/var/lib/sealane/audit.log".into()),
+            keep: Keep::default(),
             default_subnets: vec![DEFAULT_SUBNET.parse().expect("the constant is a prefix")],
             rest_seconds: 300,
             rights: Rights::default(),
@@ -126,7 +131,13 @@ impl Config {
              #pki = \"\"\n\n\
              # Names and addresses by which others reach the server, for its certificate, besides `listen` and the host's name.\n\
              #names = []\n\n\
-             # Where writes and refusals are noted, a JSON object a line. Empty: nowhere.\n#audit = {audit:?}\n\n\
+             # Where writes and refusals are noted, a JSON object a line. Empty: nowhere.\n#audit = {audit:?}\n\
+             # Such a file is turned (audit.log.1, audit.log.2, …) at so many megabytes, and when it is a day old.\n\
+             #audit_megabytes = {megabytes}\n\
+             # So many files are kept, and for so many days. 0 days: whatever their age.\n\
+             #audit_files = {files}\n#audit_days = 0\n\
+             # Whether a write that cannot be noted (a full disk) is refused. Each is on the disk before it happens then.\n\
+             #audit_required = false\n\n\
              # The subnets of the network `default` that a new tenant gets. None may hold a host's own address.\n\
              #default_subnets = [{DEFAULT_SUBNET:?}]\n\n\
              # How long the number of a group or rule that is gone rests before another gets it, in seconds.\n\
@@ -140,6 +151,8 @@ impl Config {
             store = default.store.display().to_string(),
             socket = path(&default.socket).unwrap_or_default(),
             audit = path(&default.audit).unwrap_or_default(),
+            megabytes = default.keep.bytes >> 20,
+            files = default.keep.files,
             rest = default.rest_seconds,
             log = default.log,
         )
@@ -157,7 +170,7 @@ impl Reader {
     fn config(&mut self) -> Config {
         let default = Config::default();
         let file = |text: String| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty());
-        let rights = self.rights();
+        let (rights, keep) = (self.rights(), self.keep());
         let config = Config {
             store: self.text("store").map_or(default.store, PathBuf::from),
             socket: self.text("socket").map_or(default.socket, file),
@@ -165,6 +178,7 @@ impl Reader {
             pki: self.text("pki").map_or(default.pki, file),
             names: self.list("names", "a name or address, such as sealane.example.org").unwrap_or_default(),
             audit: self.text("audit").map_or(default.audit, file),
+            keep,
             default_subnets: self
                 .list("default_subnets", "ADDRESS/LENGTH, such as 10.201.0.0/16")
                 .unwrap_or(default.default_subnets),
@@ -179,6 +193,18 @@ impl Reader {
         }
         self.check_network(&config.default_subnets);
         config
+    }
+
+    fn keep(&mut self) -> Keep {
+        let default = Keep::default();
+        let megabytes = self.whole("audit_megabytes", 1..=1 << 20);
+        let days = self.whole("audit_days", 0..=100_000).filter(|days| *days > 0);
+        Keep {
+            bytes: megabytes.map_or(default.bytes, |megabytes| megabytes << 20),
+            files: self.whole("audit_files", 1..=1_000).and_then(|files| u32::try_from(files).ok()).unwrap_or(default.files),
+            age: days.map_or(default.age, |days| Some(Duration::from_secs(days * 24 * 60 * 60))),
+            required: self.truth("audit_required").unwrap_or(default.required),
+        }
     }
 
     /// The network that a new tenant gets has to be right, like everybody's.
@@ -255,6 +281,25 @@ impl Reader {
         seconds
     }
 
+    fn whole(&mut self, key: &str, allowed: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.table.remove(key)?;
+        let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+        let fits = number.filter(|number| allowed.contains(number));
+        if fits.is_none() {
+            let remedy = format!("write a whole number from {} to {}", allowed.start(), allowed.end());
+            self.wrong(key, &value, "is not in range", &remedy);
+        }
+        fits
+    }
+
+    fn truth(&mut self, key: &str) -> Option<bool> {
+        let value = self.table.remove(key)?;
+        if value.as_bool().is_none() {
+            self.wrong(key, &value, "is neither", "write true or false");
+        }
+        value.as_bool()
+    }
+
     fn list<T: std::str::FromStr<Err: std::fmt::Display>>(
         &mut self,
         key: &str,
@@ -306,6 +351,10 @@ const KEYS: &[&str] = &[
     "pki",
     "names",
     "audit",
+    "audit_megabytes",
+    "audit_files",
+    "audit_days",
+    "audit_required",
     "default_subnets",
     "rest_seconds",
     "rights",
@@ -337,6 +386,8 @@ mod tests {
             sokcet = '/x'
             listen = ['7380']
             rest_seconds = -1
+            audit_files = 0
+            audit_required = 'yes'
             default_subnets = ['10.0.0.0/8', '10.1.0.0/16']
             [rights]
             users = 'raed'
@@ -345,7 +396,7 @@ mod tests {
         let error = Config::parse(text).unwrap_err();
         let ConfigError::Invalid { problems, .. } = &error else { panic!("{error}") };
         for part in
-            ["\"socket\"", "0.0.0.0:7380", "rest_seconds = -1", "10.1.0.0/16", "\"read\"", "rights.root"]
+            ["\"socket\"", "0.0.0.0:7380", "rest_seconds = -1", "audit_files = 0", "true or false", "10.1.0.0/16", "\"read\"", "rights.root"]
         {
             assert!(problems.iter().any(|problem| problem.contains(part)), "{part} in {problems:#?}");
         }

@@ -158,7 +158,7 @@ async fn open_store(config: &Config) -> Result<Arc<Cached>, ServerError> {
 fn audit(config: &Config) -> Result<Arc<dyn Audit>, ServerError> {
     let Some(path) = &config.audit else { return Ok(Arc::new(NoAudit)) };
     make_folder(path)?;
-    let file = AuditFile::open(path, AUDIT_BYTES);
+    let file = AuditFile::open(path, config.keep);
     Ok(Arc::new(file.map_err(|source| ServerError::Audit { path: path.clone(), source })?))
 }
 
@@ -183,6 +183,3 @@ async fn bootstrap(store: &Cached, subnets: &[Prefix]) -> Result<(), StoreError>
     store.write(transaction).await?;
     Ok(())
 }
-
-/// The audit's file is turned when it has this many bytes.
-const AUDIT_BYTES: u64 = 64 << 20;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Admission, AdmitAll, Api, AuditFile, Authenticate, Limits, Listener, Rights, Settings, Tls};
+use api::{Admission, AdmitAll, Api, AuditFile, Authenticate, Keep, Limits, Listener, Rights, Settings, Tls};
 use axum::Router;
 use axum::body::Body;
 use http_body_util::BodyExt;
@@ -107,7 +107,7 @@ impl Server {
             authenticate: choices.authenticate,
             limits: choices.limits,
             admission: choices.admission,
-            audit: Arc::new(AuditFile::open(&audit, 1 << 30).unwrap()),
+            audit: Arc::new(AuditFile::open(&audit, Keep::default()).unwrap()),
         };
         let api = Api::start(Arc::clone(&store), settings).await.unwrap();
         let socket = folder.path().join("server.sock");
