@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -109,7 +110,7 @@ fn containers_of_a_lab_are_judged_by_policy_and_the_fabric_says_why() {
         let output = reaches("web", "20");
         if output.stdout == b"ahoy\n" { Ok(()) } else { Err(format!("{output:?}")) }
     };
-    lab::wait_until(std::time::Duration::from_secs(60), "the db answers", listens).unwrap();
+    lab::wait_until(PATIENCE, "the db answers", listens).unwrap();
     let told = lab.done(&["explain", "other", "db:5432", "-n", "shop"]);
     assert!(told.starts_with("DENIED 5432/TCP") && told.contains("NetworkPolicy shop/db"), "{told}");
     assert!(
@@ -185,3 +186,35 @@ fn what_runs_in_a_lab_ends_with_its_own_code_and_kubectl_and_sealane_share_objec
     assert_eq!(kubectl(&file), "namespace/shop unchanged\n");
     assert_eq!(lab.done(&["apply", "-f", &file]), "namespace/shop unchanged\n");
 }
+
+#[test]
+fn a_network_that_is_too_wide_for_a_nodes_underlay_is_told_by_the_node_and_by_status() {
+    let lab = Lab::up("e");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wide.yaml");
+    let wide = "apiVersion: sealane.dev/v1alpha1\nkind: VirtualNetwork\nmetadata: {name: wide}\n\
+                spec: {mtu: 1500, subnets: [{cidr: 10.77.0.0/24}]}\n";
+    std::fs::write(&file, wide).unwrap();
+    lab.done(&["apply", "-f", file.to_str().unwrap()]);
+    lab.done(&["lab", "run", "n1", "--network", "wide", "--name", "one", "-d", "--", "sleep", "300"]);
+    let problem = "network wide has an MTU of 1500, but the underlay of this node leaves its containers 1430";
+    let here = lab.done(&["status", "--here", "--agent", &lab.agent("n1")]);
+    assert!(here.contains(&format!("unfit: {problem}")), "{here}");
+    let told = || {
+        let (status, node) = (lab.done(&["status"]), lab.done(&["describe", "node", "n1"]));
+        let condition = node.lines().find(|line| line.trim_start().starts_with("Fit "));
+        let said = condition.is_some_and(|line| line.contains(" False ") && line.contains(problem));
+        let known = status.contains(&format!("unfit: n1: {problem}")) && said;
+        if known { Ok(()) } else { Err(format!("{status}\n{node}")) }
+    };
+    // A node is asked from time to time.
+    lab::wait_until(PATIENCE, "the server tells of it", told).unwrap();
+    let other = || {
+        let node = lab.done(&["describe", "node", "n2"]);
+        let condition = node.lines().find(|line| line.trim_start().starts_with("Fit "));
+        if condition.is_some_and(|line| line.contains(" True ")) { Ok(()) } else { Err(node) }
+    };
+    lab::wait_until(PATIENCE, "the other node is fit", other).unwrap();
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -18,7 +18,7 @@ use crate::style::Style;
 /// Tell how the fabric is
 ///
 /// For every node: whether its agent is connected, which generation of its state it should hold and which it holds, and why
-/// the two differ.
+/// the two differ; and what is in force there, but not as somebody wished.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -119,6 +119,11 @@ fn tell(out: &mut dyn Write, style: Style, status: &FabricStatus, wide: bool) ->
     for node in status.nodes.iter().filter(|node| !node.behind_because.is_empty()) {
         writeln!(out, "{} {}: {}", style.odd("behind:"), node.name, printable(&node.behind_because))?;
     }
+    for node in &status.nodes {
+        for problem in &node.problems {
+            writeln!(out, "{} {}: {}", style.odd("unfit:"), node.name, printable(problem))?;
+        }
+    }
     Ok(())
 }
 
@@ -165,6 +170,7 @@ fn filled(fill: &MapFill) -> String {
 fn here_status(settings: &Settings) -> Result<(), Failure> {
     let (state, attachments) = (here::state(settings)?, here::attachments(settings)?);
     let mut out = output::screen();
+    let style = Style::of(&std::io::stdout());
     if matches!(settings.output, Format::Json | Format::Yaml) {
         let both = json!({"state": state, "attachments": attachments});
         return output::document(&mut out, settings.output, &both);
@@ -175,6 +181,9 @@ fn here_status(settings: &Settings) -> Result<(), Failure> {
         generation(state.generation.0),
         count(attachments.len(), "attachment")
     )?;
+    for problem in &state.problems {
+        writeln!(out, "{} {}", style.odd("unfit:"), printable(problem))?;
+    }
     if !attachments.is_empty() {
         writeln!(out)?;
         let mut columns =
@@ -216,12 +225,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_that_lags_is_told_with_the_reason() {
+    fn a_node_that_lags_or_is_unfit_is_told_with_the_reason() {
         let status: FabricStatus = serde_json::from_value(json!({"revision": 9, "tenants": 1, "networks": 1, "endpoints": 2,
             "changesUnderWay": 1, "policiesChanging": 0, "problems": ["p"], "nodes": [{"name": "n1", "number": 1,
             "underlay": ["172.31.0.1"], "connected": true, "sinceSeconds": 5, "generationWanted": 4_294_967_303u64,
             "generationHeld": 4_294_967_302u64, "behindBecause": "it has not acknowledged", "records": 7, "endpoints": 2,
-            "kernel": "6.18", "software": "0.1.0", "mtu": 1500, "fill": [{"map": "flows", "used": 5, "capacity": 10}]}]})).unwrap();
+            "kernel": "6.18", "software": "0.1.0", "mtu": 1500, "fill": [{"map": "flows", "used": 5, "capacity": 10}],
+            "problems": ["network red has an MTU of 1500"]}]})).unwrap();
         assert!(lags(&status.nodes[0]));
         let mut out = Vec::new();
         tell(&mut out, Style::PLAIN, &status, true).unwrap();
@@ -234,8 +244,9 @@ mod tests {
         );
         assert!(text.contains("n1     connected   5s      1.6    1.7      2"), "{text}");
         assert!(
-            text.contains("flows 50%") && text.ends_with("behind: n1: it has not acknowledged\n"),
+            text.contains("flows 50%") && text.contains("\nbehind: n1: it has not acknowledged\n"),
             "{text}"
         );
+        assert!(text.ends_with("\nunfit: n1: network red has an MTU of 1500\n"), "{text}");
     }
 }

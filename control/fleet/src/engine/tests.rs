@@ -180,7 +180,7 @@ async fn a_question_to_a_node_is_answered_by_it_or_by_its_absence() {
 }
 
 #[tokio::test]
-async fn a_node_says_how_full_it_is_and_a_want_without_a_hello_is_refused() {
+async fn a_node_says_how_it_is_and_a_want_without_a_hello_is_refused() {
     let world = World::start().await;
     let (session, mut queued) = world.join("n1").await;
     let Some(ServerMessage::Welcome(node)) = next(&mut queued, SOON).await else { panic!() };
@@ -194,7 +194,7 @@ async fn a_node_says_how_full_it_is_and_a_want_without_a_hello_is_refused() {
         .handle
         .tell(Input::Message(session, NodeMessage::Answer(number, Answer::State(state.clone()))))
         .await;
-    assert_eq!(world.handle.look(move |fleet| fleet.nodes[&node].state.clone()).await, Some(state));
+    assert_eq!(world.handle.look(move |fleet| fleet.nodes[&node].state.clone()).await, Some(Some(state)));
 
     let stranger = world.handle.next_session();
     let (queue, mut told) = mpsc::unbounded_channel();

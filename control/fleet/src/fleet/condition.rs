@@ -1,9 +1,11 @@
-//! What objects say of themselves: nodes how they are, networks and policies whether they are realised.
+//! What objects say of themselves: nodes how they are and whether all on them is as wished, networks and policies whether they are
+//! realised.
 //!
 //! Promises: `Realised` is true only when every node concerned has acknowledged, also those that are away.
 
 use std::sync::Arc;
 
+use record::inspect::State;
 use record::{Key, NodeId, TenantId};
 use serde_json::{Map, Value, json};
 use store::ObjectKey;
@@ -123,10 +125,12 @@ impl Fleet {
                 "the node's agent is not connected; its endpoints stay, and go on under the policies it holds",
             )
         };
+        let ready = Condition { kind: "Ready", holds: ready, reason, message: message.to_owned() };
         StatusWrite {
             key: ObjectKey::new(ObjectKey::SYSTEM, document::NODES, None, &node.name),
             fields,
-            conditions: vec![Condition { kind: "Ready", holds: ready, reason, message: message.to_owned() }],
+            // Of a node that was not asked yet what was last known stays.
+            conditions: [ready].into_iter().chain(node.state.as_ref().map(fit)).collect(),
             generation: None,
             last: None,
         }
@@ -166,9 +170,7 @@ impl Fleet {
             }
             (names, _) => {
                 let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-                let more = names.len().saturating_sub(SHOWN);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                ("Waiting", format!("not acknowledged by {shown}{more}"))
+                ("Waiting", format!("not acknowledged by {shown}{}", more(names.len())))
             }
         };
         let mut fields = Map::new();
@@ -204,9 +206,27 @@ impl Fleet {
     }
 }
 
+/// Whether all is in force on a node as it was wished.
+fn fit(state: &State) -> Condition {
+    let (reason, message) = match state.problems.as_slice() {
+        [] => ("AsWished", "what is in force on the node is as it was wished".to_owned()),
+        problems => {
+            let shown = problems.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ");
+            ("NotAsWished", format!("{shown}{}", more(problems.len())))
+        }
+    };
+    Condition { kind: "Fit", holds: state.problems.is_empty(), reason, message }
+}
+
+/// What a message says of those that it does not show.
+fn more(count: usize) -> String {
+    let hidden = count.saturating_sub(SHOWN);
+    if hidden > 0 { format!(" and {hidden} more") } else { String::new() }
+}
+
 fn generation(document: &Value) -> Option<i64> {
     document.pointer("/metadata/generation").and_then(Value::as_i64)
 }
 
-/// How many names of nodes a condition's message shows.
+/// How many names of nodes, or problems of one, a condition's message shows.
 const SHOWN: usize = 5;

@@ -22,8 +22,8 @@ pub(crate) struct Node {
     pub(crate) kernel: String,
     pub(crate) software: String,
     pub(crate) mtu: u16,
-    /// What it last said of itself.
-    pub(crate) state: State,
+    /// What it last said of itself; `None`: it has not been asked since this server began.
+    pub(crate) state: Option<State>,
     /// Since when it is connected, or gone.
     pub(crate) since: Millis,
     session: Option<SessionId>,
@@ -42,7 +42,7 @@ impl Node {
             kernel: String::new(),
             software: String::new(),
             mtu: 0,
-            state: State::default(),
+            state: None,
             since: now,
             session: None,
             heard: now,
@@ -105,7 +105,7 @@ impl Fleet {
         match (known, answer) {
             (Some(known), Answer::State(state)) => {
                 known.asked = None;
-                known.state = state;
+                known.state = Some(state);
             }
             (Some(known), _) => known.asked = None,
             (None, answer) => self.effects.answers.push((question, answer)),

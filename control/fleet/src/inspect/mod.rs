@@ -82,6 +82,9 @@ pub struct NodeStatus {
     pub mtu: u16,
     /// How full its maps were when it was last asked.
     pub fill: Vec<MapFill>,
+    /// What is in force on it, and yet not as somebody wished, as of when it was last asked.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// Live flows of the fabric.

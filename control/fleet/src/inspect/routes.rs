@@ -10,7 +10,6 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use intent::object::{DEFAULT_TENANT, SYSTEM_TENANT};
-use record::inspect::MapFill;
 use serde::Serialize;
 use store::{Cached, Store};
 
@@ -158,7 +157,8 @@ fn node_status(fleet: &Fleet, id: record::NodeId) -> NodeStatus {
         kernel: node.kernel.clone(),
         software: node.software.clone(),
         mtu: node.mtu,
-        fill: node.state.fill.iter().map(MapFill::clone).collect(),
+        fill: node.state.as_ref().map(|state| state.fill.clone()).unwrap_or_default(),
+        problems: node.state.as_ref().map(|state| state.problems.clone()).unwrap_or_default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use record::delta::{Hello, NodeMessage, PROTOCOL, RefusalKind, ServerMessage, Subscriber, Want};
+use record::inspect::{Answer, Question, State};
 use record::{Generation, Key, Record, TenantId};
 use serde_json::{Value, json};
 
@@ -392,6 +393,35 @@ fn a_node_that_says_nothing_is_asked_and_then_given_up() {
     world.pass(20_000);
     let status = world.fleet.statuses();
     assert!(!status[0].conditions[0].holds, "{status:?}");
+}
+
+#[test]
+fn a_node_on_which_not_all_is_as_wished_says_so_once_it_was_asked() {
+    let mut world = World::new();
+    let one = world.join("n1");
+    let fit = |world: &World| {
+        let status = &world.fleet.statuses()[0];
+        status.conditions.iter().find(|condition| condition.kind == "Fit").cloned()
+    };
+    assert_eq!(fit(&world), None, "nobody knows yet");
+    for (count, holds, message) in [
+        (1, false, "network red0 is too wide"),
+        (7, false, "network red4 is too wide and 2 more"),
+        (0, true, "as it was wished"),
+    ] {
+        world.pass(11_000);
+        world.fleet.look();
+        world.run();
+        let asked = world.nodes[&one].received.iter().rev().find_map(|message| match message {
+            ServerMessage::Ask(number, Question::State) => Some(*number),
+            _ => None,
+        });
+        let problems = (0..count).map(|index| format!("network red{index} is too wide")).collect();
+        let state = State { problems, ..State::default() };
+        world.fleet.message(one, NodeMessage::Answer(asked.unwrap(), Answer::State(state)));
+        let fit = fit(&world).unwrap();
+        assert!(fit.holds == holds && fit.message.ends_with(message), "{fit:?}");
+    }
 }
 
 fn holding(name: &str, generation: u64) -> FakeNode {
