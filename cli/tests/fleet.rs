@@ -187,6 +187,93 @@ fn what_runs_in_a_lab_ends_with_its_own_code_and_kubectl_and_sealane_share_objec
     assert_eq!(lab.done(&["apply", "-f", &file]), "namespace/shop unchanged\n");
 }
 
+const ROOM: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: sealane.dev/v1alpha1
+kind: VirtualNetwork
+metadata: {name: red}
+spec: {vni: 4242, subnets: [{cidr: 10.77.0.0/24}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: all, namespace: shop}
+spec: {podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}
+";
+
+#[test]
+fn what_endpoints_are_in_stays_until_they_are_detached_and_then_goes_without_a_trace() {
+    let lab = Lab::up("d");
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let room = write("room.yaml", ROOM);
+    let furnish = |tenant: &str| {
+        let text = format!("apiVersion: sealane.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: {tenant}}}\n");
+        lab.done(&["apply", "-f", &write("tenant.yaml", &text)]);
+        lab.done(&["apply", "--tenant", tenant, "-f", &room])
+    };
+    let links = |node: &str| lab.done(&["lab", "host", node, "--", "ls", "/sys/class/net"]);
+    let held = || -> Value { serde_json::from_str(&lab.done(&["status", "-o", "json"])).unwrap() };
+    let sizes = |status: &Value| {
+        let nodes = status["nodes"].as_array().unwrap();
+        nodes.iter().map(|node| node["records"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let (links_before, sizes_before) = ([links("n1"), links("n2")], sizes(&held()));
+    furnish("acme");
+    let run = |node: &str, name: &str| {
+        let place = ["--tenant", "acme", "-n", "shop", "--network", "red"];
+        let told = lab.done(
+            &[&["lab", "run", node, "--name", name, "-d"], &place[..], &["--", "sleep", "300"]].concat(),
+        );
+        let process = told.split_once("process ").unwrap().1.split(' ').next().unwrap().to_owned();
+        (process, told)
+    };
+    let ((one, _), (two, told)) = (run("n1", "c1"), run("n2", "c2"));
+    let address = told.split_once("with ").unwrap().1.split(';').next().unwrap();
+    lab.done(&["status", "--wait"]);
+
+    let objects = [["vnet", "red"], ["ns", "shop"], ["tenant", "acme"]];
+    for object in objects {
+        let refused = lab.run(&["delete", object[0], object[1], "--tenant", "acme"]);
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        let why = "has 2 endpoints attached, first shop/c1 on the node n1: detach them first";
+        assert!(told.contains(object[1]) && told.contains(why), "{told}");
+        assert!(lab.done(&["describe", object[0], object[1], "--tenant", "acme"]).contains(object[1]));
+    }
+    assert_eq!(held()["endpoints"], 2);
+    lab.done(&["lab", "exec", "--tenant", "acme", "shop/c1", "--", "ping", "-c1", "-w20", address]);
+
+    assert!(Command::new("kill").args([&one, &two]).status().unwrap().success());
+    let detached = || match held()["endpoints"].as_u64() {
+        Some(0) => Ok(()),
+        left => Err(format!("{left:?} endpoints are left")),
+    };
+    lab::wait_until(PATIENCE, "the endpoints are gone", detached).unwrap();
+    for object in objects {
+        let told = lab.done(&["delete", object[0], object[1], "--tenant", "acme"]);
+        assert!(told.ends_with(&format!("/{} deleted\n", object[1])), "{told}");
+    }
+    let gone = lab.run(&["get", "ns", "--tenant", "acme"]);
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("there is no tenant \"acme\""), "{gone:?}");
+    let swept = || {
+        let status = held();
+        let counts = [&status["tenants"], &status["networks"], &status["changesUnderWay"]].map(Value::as_u64);
+        let gone = counts == [Some(1), Some(1), Some(0)] && sizes(&status) == sizes_before;
+        let links = [links("n1"), links("n2")];
+        if gone && links == links_before { Ok(()) } else { Err(format!("{status:#}\n{links:?}")) }
+    };
+    lab::wait_until(PATIENCE, "nodes hold what they held before", swept).unwrap();
+    let created = furnish("bravo");
+    assert_eq!(created.matches(" created\n").count(), 3, "the VNI is free: {created}");
+}
+
 #[test]
 fn a_network_that_is_too_wide_for_a_nodes_underlay_is_told_by_the_node_and_by_status() {
     let lab = Lab::up("e");

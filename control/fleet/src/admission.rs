@@ -33,14 +33,17 @@ impl Admission for FabricAdmission {
                 let network = proposal.key.name();
                 let inside =
                     |endpoint: &Value| endpoint.pointer("/spec/network").is_some_and(|name| name == network);
-                refuse_while_used(proposal, objects, inside)
+                refuse_while_used(proposal, objects, inside)?;
+                Ok(give_up_claims(objects, |claim| {
+                    claim["tenant"] == proposal.key.tenant() && claim["network"] == network
+                }))
             }
             (Kind::Namespace, None) => {
                 let namespace = proposal.key.name().to_owned();
                 let inside = move |endpoint: &Value| {
                     endpoint.pointer("/metadata/namespace").is_some_and(|name| *name == namespace)
                 };
-                refuse_while_used(proposal, objects, inside)
+                refuse_while_used(proposal, objects, inside).map(|()| Vec::new())
             }
             (Kind::Tenant, Some(_)) if proposal.old.is_none() => {
                 let tenant = proposal.key.name();
@@ -51,7 +54,10 @@ impl Admission for FabricAdmission {
             (Kind::Role | Kind::ClusterRole | Kind::RoleBinding | Kind::ClusterRoleBinding, Some(new)) => {
                 self.warden.look(|rights| escalation::judge(rights, proposal, new, objects))
             }
-            (Kind::Tenant, None) => refuse_tenant_in_use(proposal, objects),
+            (Kind::Tenant, None) => {
+                refuse_tenant_in_use(proposal, objects)?;
+                Ok(give_up_claims(objects, |claim| claim["tenant"] == proposal.key.name()))
+            }
             (Kind::Node, None) => refuse_live_node(proposal, objects),
             _ => Ok(Vec::new()),
         }
@@ -113,6 +119,18 @@ fn claim_of_vni(vni: u32, network: &ObjectKey, objects: &Cached) -> Change {
     Change { key, expect, action: Action::Put(value.into()) }
 }
 
+/// What has gone claims nothing any more.
+fn give_up_claims(objects: &Cached, of: impl Fn(&Value) -> bool) -> Vec<Change> {
+    let claims = objects.objects(&Scope::resource(CLAIMS)).objects.into_iter();
+    let gone = claims.filter(|claim| of(&claim.value));
+    let delete = |claim: Object| Change {
+        key: (*claim.key).clone(),
+        expect: Expect::Revision(claim.revision),
+        action: Action::Delete,
+    };
+    gone.map(delete).collect()
+}
+
 /// Another network that has the identifier: because it asked for it, or was given it.
 fn holder_of_vni(vni: u32, network: &ObjectKey, objects: &Cached) -> Option<(String, String)> {
     let vni = Value::from(vni);
@@ -140,24 +158,25 @@ fn refuse_while_used(
     proposal: &Proposal<'_>,
     objects: &Cached,
     inside: impl Fn(&Value) -> bool,
-) -> Result<Vec<Change>, Objection> {
+) -> Result<(), Objection> {
     let endpoints =
         objects.objects(&Scope::resource(document::ENDPOINTS).of_tenant(proposal.key.tenant())).objects;
     let users: Vec<&Object> = endpoints.iter().filter(|endpoint| inside(&endpoint.value)).collect();
     refuse_users(proposal, &users)
 }
 
-fn refuse_tenant_in_use(proposal: &Proposal<'_>, objects: &Cached) -> Result<Vec<Change>, Objection> {
+fn refuse_tenant_in_use(proposal: &Proposal<'_>, objects: &Cached) -> Result<(), Objection> {
     let endpoints =
         objects.objects(&Scope::resource(document::ENDPOINTS).of_tenant(proposal.key.name())).objects;
     refuse_users(proposal, &endpoints.iter().collect::<Vec<_>>())
 }
 
-fn refuse_users(proposal: &Proposal<'_>, users: &[&Object]) -> Result<Vec<Change>, Objection> {
-    let Some(first) = users.first() else { return Ok(Vec::new()) };
+fn refuse_users(proposal: &Proposal<'_>, users: &[&Object]) -> Result<(), Objection> {
+    let Some(first) = users.first() else { return Ok(()) };
+    let (endpoints, them) = if users.len() == 1 { ("endpoint", "it") } else { ("endpoints", "them") };
     let node = first.value.pointer("/spec/node").and_then(Value::as_str).unwrap_or_default();
     Err(Objection::Forbidden(format!(
-        "the {} {} has {} endpoints attached, first {}/{} on the node {node}: detach them first",
+        "the {} {} has {} {endpoints} attached, first {}/{} on the node {node}: detach {them} first",
         proposal.kind.descriptor().singular,
         proposal.key.name(),
         users.len(),
@@ -184,3 +203,47 @@ fn refuse_live_node(proposal: &Proposal<'_>, objects: &Cached) -> Result<Vec<Cha
 
 /// Which networks asked for which identifiers; it exists to let writes at once meet.
 const CLAIMS: &str = "claims.fleet.sealane.dev";
+
+#[cfg(test)]
+mod tests {
+    use api::{Verb, Who};
+    use serde_json::json;
+    use store::{FileStore, Retention, Store, Transaction};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_network_and_a_tenant_that_go_leave_no_claim_of_a_vni_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = FileStore::open(&folder.path().join("store"), Retention::default()).unwrap();
+        let store = Arc::new(Cached::start(Arc::new(home)).await.unwrap());
+        let admission = FabricAdmission {
+            warden: Arc::new(Warden::new(Arc::clone(&store))),
+            default_subnets: Vec::new(),
+        };
+        let pass = async |kind, key: ObjectKey, new: Option<&Value>| {
+            let (who, verb) = (Who::local(0), if new.is_some() { Verb::Create } else { Verb::Delete });
+            let proposal = Proposal { who: &who, verb, kind, key: &key, old: None, new };
+            let changes = admission.judge(&proposal, &store).unwrap();
+            let written = store.write(Transaction { changes }).await.unwrap();
+            store.reach(written.revision, std::time::Duration::from_secs(20)).await;
+            let claims = store.objects(&Scope::resource(CLAIMS)).objects.into_iter();
+            claims.map(|claim| claim.key.name().to_owned()).collect::<Vec<_>>()
+        };
+        let network = |tenant, name| ObjectKey::new(tenant, document::NETWORKS, None, name);
+        let mut claims = Vec::new();
+        for (tenant, name, vni) in [("acme", "red", 7), ("acme", "blue", 8), ("bravo", "red", 9)] {
+            let document = json!({
+                "apiVersion": "sealane.dev/v1alpha1",
+                "kind": "VirtualNetwork",
+                "metadata": { "name": name },
+                "spec": { "vni": vni, "subnets": [{ "cidr": "10.1.0.0/16" }] },
+            });
+            claims = pass(Kind::VirtualNetwork, network(tenant, name), Some(&document)).await;
+        }
+        assert_eq!(claims, ["7", "8", "9"]);
+        assert_eq!(pass(Kind::VirtualNetwork, network("acme", "red"), None).await, ["8", "9"]);
+        let tenant = ObjectKey::new(ObjectKey::SYSTEM, document::TENANTS, None, "acme");
+        assert_eq!(pass(Kind::Tenant, tenant, None).await, ["9"]);
+    }
+}
