@@ -58,12 +58,15 @@ impl Default for Search {
             object: None,
             since: None,
             refused: false,
-            limit: MOST_EVENTS,
+            limit: Self::MOST,
         }
     }
 }
 
 impl Search {
+    /// The largest limit.
+    pub const MOST: usize = 1_000;
+
     /// Reads a time: `2026-01-31T12:00:00Z`, or how long ago: `1h`, `2days`. Errors: what would be one.
     pub fn time(text: &str, now: SystemTime) -> Result<SystemTime, String> {
         let ago = |age: Duration| now.checked_sub(age);
@@ -218,7 +221,5 @@ struct Annotations<'a> {
 
 type Text<'a> = std::borrow::Cow<'a, str>;
 
-/// Events of one answer.
-pub(crate) const MOST_EVENTS: usize = 1_000;
 /// Bytes of one answer, so that large objects do not fill the memory.
 const MOST_BYTES: usize = 16 << 20;

@@ -201,7 +201,10 @@ impl Reader {
         let days = self.whole("audit_days", 0..=100_000).filter(|days| *days > 0);
         Keep {
             bytes: megabytes.map_or(default.bytes, |megabytes| megabytes << 20),
-            files: self.whole("audit_files", 1..=1_000).and_then(|files| u32::try_from(files).ok()).unwrap_or(default.files),
+            files: self
+                .whole("audit_files", 1..=1_000)
+                .and_then(|files| u32::try_from(files).ok())
+                .unwrap_or(default.files),
             age: days.map_or(default.age, |days| Some(Duration::from_secs(days * 24 * 60 * 60))),
             required: self.truth("audit_required").unwrap_or(default.required),
         }
@@ -395,9 +398,16 @@ mod tests {
         ";
         let error = Config::parse(text).unwrap_err();
         let ConfigError::Invalid { problems, .. } = &error else { panic!("{error}") };
-        for part in
-            ["\"socket\"", "0.0.0.0:7380", "rest_seconds = -1", "audit_files = 0", "true or false", "10.1.0.0/16", "\"read\"", "rights.root"]
-        {
+        for part in [
+            "\"socket\"",
+            "0.0.0.0:7380",
+            "rest_seconds = -1",
+            "audit_files = 0",
+            "true or false",
+            "10.1.0.0/16",
+            "\"read\"",
+            "rights.root",
+        ] {
             assert!(problems.iter().any(|problem| problem.contains(part)), "{part} in {problems:#?}");
         }
         assert!(matches!(Config::parse("store = "), Err(ConfigError::Syntax { .. })));

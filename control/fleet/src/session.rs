@@ -11,11 +11,12 @@ use crate::engine::{Handle, Input};
 use crate::fleet::SessionId;
 
 /// Begins a session: the stream's own tasks run until it ends. What comes back is what the stream sends. A caller that is known
-/// to be the node `own` is let in under this name alone.
+/// to be the node `own` is let in under this name alone; `refused` hears why one was not.
 pub(crate) fn open(
     handle: &Handle,
     incoming: Streaming<NodeMessage>,
     own: Option<String>,
+    refused: impl FnOnce(&str) + Send + 'static,
 ) -> mpsc::Receiver<ServerMessage> {
     let (outgoing, waiting) = mpsc::channel(stream::QUEUE);
     let handle = handle.clone();
@@ -29,6 +30,7 @@ pub(crate) fn open(
                 refusal = read(&handle, session, incoming, own.as_deref()) => {
                     writer.abort();
                     if let Some(refusal) = refusal {
+                        refused(&refusal);
                         // A node that is gone by now needs no reason.
                         refusals.send(ServerMessage::Rejected(refusal)).await.ok();
                     }

@@ -44,7 +44,7 @@ pub const EVERYWHERE: &[Ready] = &[
     },
     Ready {
         name: "tenant-administrator",
-        about: "The tenant's own administrator: every object of the tenant, and who may do what; hands on what they have themselves.",
+        about: "The tenant's own administrator: every object of the tenant, who may do what, and the audit; hands on what they have themselves.",
         given_to: &[],
         rules: &[
             on(WRITE, CORE, &["namespaces", "namespaces/status"]),
@@ -55,6 +55,7 @@ pub const EVERYWHERE: &[Ready] = &[
             on(WRITE, &[RIGHTS_GROUP], RIGHTS),
             on(CREATE, &["authorization.k8s.io"], &["subjectaccessreviews", "localsubjectaccessreviews"]),
             on(READ, FABRIC, QUESTIONS),
+            on(READ, FABRIC, &["audit"]),
         ],
     },
     Ready {

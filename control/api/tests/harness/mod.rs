@@ -37,6 +37,9 @@ pub(crate) struct Choices {
     /// What the TCP door speaks; `None`: plain HTTP.
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) retention: Retention,
+    /// Where the audit goes, if not into the folder.
+    pub(crate) audit: Option<PathBuf>,
+    pub(crate) keep: Keep,
     pub(crate) extra: Router,
     /// What is put between the file and the cache.
     pub(crate) between: fn(FileStore) -> Arc<dyn Store>,
@@ -51,6 +54,8 @@ impl Default for Choices {
             limits: Limits::default(),
             tls: None,
             retention: Retention::default(),
+            audit: None,
+            keep: Keep::default(),
             extra: Router::new(),
             between: |home| Arc::new(home),
         }
@@ -101,13 +106,13 @@ impl Server {
     pub(crate) async fn start_in(folder: tempfile::TempDir, choices: Choices) -> Self {
         let home = open(&folder.path().join("server.redb"), choices.retention).await;
         let store = Arc::new(Cached::start((choices.between)(home)).await.unwrap());
-        let audit = folder.path().join("audit.log");
+        let audit = choices.audit.unwrap_or_else(|| folder.path().join("audit.log"));
         let settings = Settings {
             authorizer: Arc::new(choices.rights),
             authenticate: choices.authenticate,
             limits: choices.limits,
             admission: choices.admission,
-            audit: Arc::new(AuditFile::open(&audit, Keep::default()).unwrap()),
+            audit: Arc::new(AuditFile::open(&audit, choices.keep).unwrap()),
         };
         let api = Api::start(Arc::clone(&store), settings).await.unwrap();
         let socket = folder.path().join("server.sock");

@@ -1,4 +1,4 @@
-//! What people ask the server about the fabric: status, flows, drops, explanations, with names in place of numbers.
+//! What people ask the server about the fabric: status, flows, drops, explanations, the audit, with names in place of numbers.
 //!
 //! Owns: the answers' form (the types here) and their routes ([`routes`]):
 //!
@@ -7,12 +7,14 @@
 //! | `/fabric/v1/status` | – | [`FabricStatus`] |
 //! | `/fabric/v1/flows` | `tenant`, `network`, `node`, `address`, `limit` | [`FlowList`] |
 //! | `/fabric/v1/drops` | `tenant`, `node` | [`DropList`] |
+//! | `/fabric/v1/audit` | `tenant`, `user`, `object`, `verb`, `since`, `refused`, `limit` | [`AuditList`] |
 //! | `/fabric/v1/explain`, `/clusters/TENANT/fabric/v1/explain` | `from`, `to`, `network`, `protocol`, `intent` | [`Explained`] |
 //!
 //! `from` and `to` are `NAMESPACE/NAME`, an address, `world` or `host`; `to` may end with `:PORT` or `:PORT/PROTOCOL`. Refusals
 //! are a `Status`, as everywhere on this server. Promises: a node that does not answer is named in the answer, and the rest is
 //! there all the same.
 
+mod audit;
 mod explain;
 mod names;
 mod parameters;
@@ -201,6 +203,17 @@ pub struct NamedDropSample {
     pub rule: Option<String>,
     /// Which side denied, where policy did.
     pub direction: Option<Direction>,
+}
+
+/// What was changed and what was refused.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AuditList {
+    /// Events of audit.k8s.io/v1, newest last.
+    pub events: Vec<serde_json::Value>,
+    /// Whether there are older ones that match.
+    pub more: bool,
+    /// Lines of the files that are no events: the end of a full disk or of a process that was killed.
+    pub unreadable: u64,
 }
 
 /// Why a packet passes, or does not: by the policies, and by the nodes' datapaths.

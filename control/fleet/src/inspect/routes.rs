@@ -1,6 +1,7 @@
 //! The routes, and who may take them.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use api::{Api, Deed, Reason, Refusal, Verb, What, Who};
 use axum::body::Body;
@@ -15,7 +16,7 @@ use store::{Cached, Store};
 
 use super::parameters::{Asked, Query, known, parsed};
 use super::survey::{self, Area};
-use super::{FabricStatus, NodeStatus, explain};
+use super::{FabricStatus, NodeStatus, audit, explain};
 use crate::engine::Handle;
 use crate::fleet::Fleet;
 use crate::{metrics, session};
@@ -36,12 +37,13 @@ pub(crate) fn routes(state: Arc<State>) -> Router {
         .route("/fabric/v1/drops", get(drops))
         .route("/fabric/v1/explain", get(explain_default))
         .route("/clusters/{tenant}/fabric/v1/explain", get(explain_tenant))
+        .route("/fabric/v1/audit", get(audit::audit))
         .route("/metrics", get(figures))
         .layer(Extension(state))
 }
 
-type Shared = Extension<Arc<State>>;
-type Caller = Extension<Who>;
+pub(super) type Shared = Extension<Arc<State>>;
+pub(super) type Caller = Extension<Who>;
 
 async fn sync(
     Extension(state): Shared,
@@ -52,7 +54,15 @@ async fn sync(
         return refusal.response();
     }
     let own = who.node().map(str::to_owned);
-    stream::accept(request, |incoming| session::open(&state.handle, incoming, own)).await.map(Body::new)
+    let (received, api) = (SystemTime::now(), Arc::clone(&state.api));
+    let refused = move |message: &str| {
+        let what = question("nodes", who.node());
+        let deed = Deed { verb: Verb::Connect, tenant: SYSTEM_TENANT, what };
+        api.note(&who, &deed, received, Err(&Refusal::new(Reason::Forbidden, message)));
+    };
+    stream::accept(request, |incoming| session::open(&state.handle, incoming, own, refused))
+        .await
+        .map(Body::new)
 }
 
 async fn status(
@@ -174,19 +184,23 @@ fn home(area: &Area) -> &str {
     area.tenant.as_deref().unwrap_or(SYSTEM_TENANT)
 }
 
-fn allowed(state: &State, who: &Who, verb: Verb, tenant: &str, resource: &str) -> Result<(), Refusal> {
-    let what = What::Objects {
-        group: "fabric.sealane.dev",
-        resource,
-        subresource: None,
-        namespace: None,
-        // A node that says by its certificate which it is asks for itself.
-        name: who.node(),
-    };
+pub(super) fn allowed(
+    state: &State,
+    who: &Who,
+    verb: Verb,
+    tenant: &str,
+    resource: &str,
+) -> Result<(), Refusal> {
+    // A node that says by its certificate which it is asks for itself.
+    let what = question(resource, who.node());
     state.api.authorize(who, &Deed { verb, tenant, what })
 }
 
-fn fitting<T>(result: Result<T, String>) -> Result<T, Refusal> {
+fn question<'a>(resource: &'a str, name: Option<&'a str>) -> What<'a> {
+    What::Objects { group: "fabric.sealane.dev", resource, subresource: None, namespace: None, name }
+}
+
+pub(super) fn fitting<T>(result: Result<T, String>) -> Result<T, Refusal> {
     result.map_err(Refusal::bad_request)
 }
 

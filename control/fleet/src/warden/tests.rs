@@ -197,7 +197,7 @@ const TABLE: &[(&str, &str, &str, &str, &str)] = &[
     ("acme", "fabric.sealane.dev", "flows", "", "wrrr.r.r."),
     ("acme", "fabric.sealane.dev", "drops", "", "wrrr.r.r."),
     ("acme", "fabric.sealane.dev", "explanations", "", "wrrr.rrr."),
-    ("acme", "fabric.sealane.dev", "audit", "", "w....r..."),
+    ("acme", "fabric.sealane.dev", "audit", "", "wr...r..."),
     ("acme", "example.com", "things", "", "w........"),
     ("default", "", "namespaces", "", ".......r."),
     ("default", "networking.k8s.io", "networkpolicies", "shop", ".......r."),
