@@ -2,7 +2,7 @@
 //!
 //! Promises: a certificate and a bearer token are asked about in every request, and a bad one is 401 whatever the other says;
 //! of both the token counts, as it was put into this very request;
-//! nobody acts as somebody else by a header; who has shown nothing gets health and version, and 401 for all else.
+//! nobody acts as somebody else by a header; who has shown nothing gets health and version, may ask to join, and 401 for all else.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, header};
 use axum::middleware::Next;
+use identity::Certificate;
+use record::join::JOIN_PATH;
 
 use crate::status::{Reason, Refusal};
 use crate::target::Target;
@@ -41,6 +43,9 @@ pub(crate) async fn identify(
             unauthorized("show a client certificate or a bearer token").response()
         }
         Ok(who) => {
+            if let Some(certificate) = peer.certificate() {
+                request.extensions_mut().insert(certificate);
+            }
             request.extensions_mut().insert(who.clone());
             let mut response = next.run(request).await;
             response.extensions_mut().insert(who);
@@ -87,9 +92,9 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     Ok(Some(token))
 }
 
-/// Whether a path is answered to everybody.
+/// Whether a path is answered to everybody. Who joins shows a token in the body, as nobody else does.
 fn is_open(path: &str) -> bool {
-    matches!(Target::parse(path), Some(Target::Health(_) | Target::Version))
+    path == JOIN_PATH || matches!(Target::parse(path), Some(Target::Health(_) | Target::Version))
 }
 
 fn unauthorized(remedy: &str) -> Refusal {
@@ -101,6 +106,14 @@ impl Peer {
     pub(crate) fn fault(&self) -> Option<String> {
         match self {
             Self::Secured { shown: Some(shown), .. } => shown.fault(),
+            Self::Unix { .. } | Self::Plain { .. } | Self::Secured { shown: None, .. } => None,
+        }
+    }
+
+    /// The certificate that the other end has proven to be its own.
+    fn certificate(&self) -> Option<Arc<Certificate>> {
+        match self {
+            Self::Secured { shown: Some(shown), .. } => Some(Arc::clone(&shown.certificate)),
             Self::Unix { .. } | Self::Plain { .. } | Self::Secured { shown: None, .. } => None,
         }
     }

@@ -30,7 +30,7 @@ use crate::{discovery, document, offer, read, remove, watch, write};
 
 impl Api {
     /// The API's routes, as the fallback of `extra`: what `extra` has of its own goes first. Handlers there find
-    /// `Extension<Who>` and ask [`Api::authorize`]. Web pages and who has not shown who they are get an answer from neither.
+    /// `Extension<Who>`, the caller's `Extension<Arc<Certificate>>` if one was shown, and ask [`Api::authorize`]. Web pages and who has not shown who they are get an answer from neither.
     pub fn router(self: &Arc<Self>, extra: Router) -> Router {
         let routes = extra.fallback_service(Router::new().fallback(handle).with_state(Arc::clone(self)));
         let authenticate = self.authenticate.clone();

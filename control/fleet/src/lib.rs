@@ -38,4 +38,5 @@ pub use fleet::RestoreError;
 pub use numbers::NumbersError;
 pub use purge::{PurgeError, purge};
 pub use security::SecurityError;
+pub use security::ledger;
 pub use server::{ServerError, run};

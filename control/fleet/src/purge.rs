@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::security::FILES;
 
 /// A file of the server's that could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,7 @@ pub fn purge(config: &Config) -> Result<Vec<PathBuf>, PurgeError> {
     let mut files = vec![config.store.clone()];
     files.extend(config.socket.clone());
     files.extend(config.audit.iter().flat_map(|audit| turned(audit)));
+    files.extend(config.pki.iter().flat_map(|pki| FILES.iter().map(|name| pki.join(name))));
     let mut removed = Vec::new();
     for path in files {
         match std::fs::remove_file(&path) {

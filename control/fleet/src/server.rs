@@ -18,6 +18,7 @@ use crate::document;
 use crate::engine::Engine;
 use crate::fleet::{Fleet, RestoreError, Settings};
 use crate::inspect::{State, routes};
+use crate::security::entry::{self, Entry};
 use crate::security::{Security, SecurityError};
 use crate::warden::{Warden, ready};
 
@@ -83,9 +84,11 @@ pub async fn run(
     ready::repair(&store, &config.rights).await.map_err(failed)?;
     // In a set, so that it ends with this function.
     let mut chores = JoinSet::new();
+    let mut entry = None;
     if let Some(security) = Security::open(&config, &store).await? {
         listeners = listeners.into_iter().map(|listener| listener.secured(&security.tls)).collect();
-        chores.spawn(security.keep());
+        chores.spawn(security.upkeep.keep());
+        entry = Some(security.entry);
     }
     let audit = audit(&config)?;
     let warden = Arc::new(Warden::new(Arc::clone(&store)));
@@ -93,7 +96,7 @@ pub async fn run(
     let admission = Arc::new(FabricAdmission { warden: Arc::clone(&warden), default_subnets });
     let settings = api::Settings {
         authorizer: warden,
-        authenticate: None,
+        authenticate: entry.as_ref().map(Entry::bearers),
         limits: api::Limits::default(),
         admission,
         audit,
@@ -111,7 +114,8 @@ pub async fn run(
         // Dropped or sent: both mean stop.
         stopped.await.ok();
     }));
-    let routes = routes(Arc::new(State { handle, store: Arc::clone(&store), api: Arc::clone(&api) }));
+    let routes = routes(Arc::new(State { handle, store: Arc::clone(&store), api: Arc::clone(&api) }))
+        .merge(entry::routes(entry, Arc::clone(&api)));
     tracing::info!(revision = listing.revision, objects = listing.objects.len(), "the server is up");
     let ending = async move {
         shutdown.await;

@@ -11,6 +11,11 @@ use store::{Cached, Expect, Object, ObjectKey, Scope, Store, StoreError, Transac
 /// What is revoked.
 pub(crate) const REVOCATIONS: &str = "revocations.authority.sealane.dev";
 
+/// What lets in whoever has no certificate.
+pub(crate) const TOKENS: &str = "tokens.authority.sealane.dev";
+/// Which certificate is the newest of each node.
+pub(crate) const HOLDERS: &str = "holders.authority.sealane.dev";
+
 /// Notes of one kind.
 pub(crate) struct StoreShelf {
     store: Arc<Cached>,

@@ -38,7 +38,7 @@ pub use address::{Address, AddressError};
 pub use join::{JoinError, join, renew};
 pub use node::{ConnectError, Link, connect, connect_as};
 pub use passport::{Credentials, Passport, PassportError};
-pub use secure::OpenError;
+pub use secure::{OpenError, Secure, Suspicion, dial};
 pub use server::accept;
 pub use tonic::{Status, Streaming};
 pub use trust::Distrust;

@@ -19,14 +19,14 @@ use crate::trust::{self, Distrust, Times, Trust};
 
 /// A connection over TLS.
 #[derive(Debug)]
-pub(crate) struct Secure {
+pub struct Secure {
     inner: TlsStream<TcpStream>,
     distrust: Suspicion,
 }
 
 /// Where a connection leaves the words for what TLS said.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Suspicion(Arc<Mutex<Option<rustls::Error>>>);
+pub struct Suspicion(Arc<Mutex<Option<rustls::Error>>>);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,22 @@ pub enum OpenError {
     /// One end does not believe the other.
     #[error(transparent)]
     Distrust(#[from] Distrust),
+}
+
+/// Opens a connection to `https://HOST:PORT` for another protocol than the delta stream's, such as `http/1.1`, as whom the credentials
+/// say. What TLS says later, when the server has looked at the certificate, is in the [`Suspicion`].
+///
+/// # Errors
+/// Each variant of [`OpenError`].
+pub async fn dial(
+    uri: &http::Uri,
+    credentials: &crate::Credentials,
+    protocol: &str,
+) -> Result<(Secure, Suspicion), OpenError> {
+    let suspicion = Suspicion::default();
+    let trust = Trust::Bundle(credentials.bundle());
+    let stream = open_comparing(uri, credentials.config(protocol), trust, suspicion.clone()).await?;
+    Ok((stream, suspicion))
 }
 
 /// Opens a connection to `https://HOST:PORT`.
@@ -103,7 +119,7 @@ async fn clock_of(uri: &http::Uri, trust: Trust) -> Option<SystemTime> {
 
 impl Suspicion {
     /// The words, if TLS said something.
-    pub(crate) fn words(&self) -> Option<Distrust> {
+    pub fn words(&self) -> Option<Distrust> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Distrust::new)
     }
 

@@ -1,21 +1,27 @@
-//! TLS as the server's settings want it: the fabric's own root, the server's certificate, what is revoked.
+//! TLS as the server's settings want it: the fabric's own root, the server's certificate, who is let in, what is revoked.
+
+pub(crate) mod entry;
+pub mod ledger;
+mod upkeep;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use api::{Standing, Tls};
 use authority::{
-    Authority, AuthorityError, ClientVerifier, IssueError, Revocations, ServerIdentity, ServerNames,
-    ShelfError,
+    Authority, AuthorityError, ClientVerifier, FileError, IssueError, NODE_LIFE, Registrar, Revocations,
+    ServerIdentity, ServerNames, ShelfError, Tokens,
 };
 use identity::Certificate;
 use store::Cached;
 
 use crate::config::Config;
-use crate::shelf::{REVOCATIONS, StoreShelf};
+use crate::shelf::{HOLDERS, REVOCATIONS, StoreShelf, TOKENS};
+use entry::Entry;
+use upkeep::{Kubeconfig, Upkeep};
 
 /// Why there is no TLS though the settings want it.
 #[derive(Debug, thiserror::Error)]
@@ -38,16 +44,19 @@ pub enum SecurityError {
     /// What is revoked is not known.
     #[error("read what is revoked")]
     Revocations(#[from] ShelfError),
+    /// The admin's kubeconfig cannot be written.
+    #[error("write the admin's kubeconfig")]
+    Kubeconfig(#[from] FileError),
     /// TLS takes the root or the certificate not.
     #[error("configure TLS")]
     Config(#[source] rustls::Error),
 }
 
-/// What the listeners speak, and what has to be done for it while the server runs.
+/// What the listeners speak, who lets callers in, and what has to be done for it while the server runs.
 pub(crate) struct Security {
     pub(crate) tls: Arc<Tls>,
-    identity: Arc<ServerIdentity>,
-    names: ServerNames,
+    pub(crate) entry: Entry,
+    pub(crate) upkeep: Upkeep,
 }
 
 /// Certificates hold within their time and until they are revoked.
@@ -68,28 +77,21 @@ impl Security {
         let authority = Arc::new(Authority::open(pki, now).map_err(root)?);
         let names = names(config, host_name(Path::new("/proc/sys/kernel/hostname")).ok())?;
         let identity = Arc::new(ServerIdentity::open(Arc::clone(&authority), names.clone(), now)?);
-        let shelf = StoreShelf::new(Arc::clone(store), REVOCATIONS);
-        let revocations = Arc::new(Revocations::open(Arc::new(shelf)).await?);
-        let config = ClientVerifier::new(authority.bundle(), Arc::clone(&revocations))
+        let shelf = |resource| Arc::new(StoreShelf::new(Arc::clone(store), resource));
+        let revocations = Arc::new(Revocations::open(shelf(REVOCATIONS)).await?);
+        let tls = ClientVerifier::new(authority.bundle(), Arc::clone(&revocations))
             .and_then(|verifier| authority::server_config(Arc::clone(&identity), verifier))
             .map_err(SecurityError::Config)?;
-        let tls = Tls::new(Arc::new(config), Arc::new(Judge(revocations)));
+        let tls = Tls::new(Arc::new(tls), Arc::new(Judge(Arc::clone(&revocations))));
         tracing::info!(root = %authority.fingerprint(), "TCP listeners speak TLS");
-        Ok(Some(Self { tls, identity, names }))
-    }
-
-    /// Renews the server's certificate in time, for ever.
-    pub(crate) async fn keep(self) {
-        loop {
-            tokio::time::sleep(HOUR).await;
-            match self.identity.refresh(&self.names, SystemTime::now()) {
-                Ok(true) => tracing::info!("the server has a new certificate"),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(%error, "cannot renew the server's certificate; trying again in an hour")
-                }
-            }
-        }
+        let tokens = Tokens::new(shelf(TOKENS));
+        let (bundle, kept) = (Arc::clone(&authority), Arc::clone(&revocations));
+        let registrar = Registrar::new(bundle, tokens.clone(), kept, shelf(HOLDERS), NODE_LIFE);
+        let entry = Entry { authority, tokens, revocations, registrar };
+        let kubeconfig = Kubeconfig::new(pki.join(KUBECONFIG), &config.listen);
+        let upkeep = Upkeep { entry: entry.clone(), store: Arc::clone(store), identity, names, kubeconfig };
+        upkeep.kubeconfig_now()?;
+        Ok(Some(Self { tls, entry, upkeep }))
     }
 }
 
@@ -106,4 +108,7 @@ fn host_name(path: &Path) -> io::Result<String> {
     Ok(std::fs::read_to_string(path)?.trim().to_owned())
 }
 
-const HOUR: Duration = Duration::from_hours(1);
+/// What the server keeps in the folder of its root.
+pub(crate) const FILES: [&str; 5] = ["ca.key", "ca.crt", "server.pem", KUBECONFIG, "lock"];
+
+const KUBECONFIG: &str = "admin.kubeconfig";
