@@ -19,6 +19,7 @@ use crate::question::status::Status;
 use crate::question::version::Version;
 use crate::reference::Reference;
 use crate::settings::Settings;
+use crate::tenant::Tenant;
 use crate::text::{COMPLETION_EXAMPLES, EXAMPLES};
 
 /// One network and security fabric for containers
@@ -50,6 +51,7 @@ enum Command {
     Describe(Describe),
     Delete(Delete),
     Diff(Diff),
+    Tenant(Tenant),
     Explain(Explain),
     Flows(Flows),
     Drops(Drops),
@@ -83,6 +85,7 @@ impl Sealane {
             Command::Describe(describe) => describe.run(settings),
             Command::Delete(delete) => delete.run(settings),
             Command::Diff(diff) => diff.run(settings),
+            Command::Tenant(tenant) => tenant.run(settings),
             Command::Explain(explain) => explain.run(settings),
             Command::Flows(flows) => flows.run(settings),
             Command::Drops(drops) => drops.run(settings),

@@ -30,6 +30,13 @@ pub(crate) enum Failure {
         /// What was done about it: `nothing was applied`.
         outcome: String,
     },
+    /// The state of things forbids it.
+    #[error("{message}")]
+    Held {
+        message: String,
+        /// What must be done first.
+        remedy: String,
+    },
     /// Some of several objects could not be dealt with; each was told.
     #[error("{failed} of {} failed", count(*all, "object"))]
     Partly { failed: usize, all: usize },
@@ -149,7 +156,9 @@ impl Failure {
 
     fn remedy(&self) -> Option<String> {
         match self {
-            Self::Usage { remedy, .. } | Self::Late { remedy, .. } => Some(remedy.clone()),
+            Self::Usage { remedy, .. } | Self::Late { remedy, .. } | Self::Held { remedy, .. } => {
+                Some(remedy.clone())
+            }
             Self::Server(error) => error.remedy(),
             Self::Door { refusal, .. } => Some(refusal.remedy.clone()).filter(|remedy| !remedy.is_empty()),
             Self::File { source, .. } | Self::Process { source, .. } => match source.kind() {

@@ -64,4 +64,5 @@ impl Settings {
 
 const DEFAULT_SERVER: &str = "unix:/run/sealane/server.sock";
 const DEFAULT_AGENT: &str = "/run/sealane/agent.sock";
-const HEADING: &str = "Where and how";
+/// Under which help lists them.
+pub(crate) const HEADING: &str = "Where and how";

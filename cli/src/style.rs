@@ -10,7 +10,6 @@ pub(crate) struct Style {
 
 impl Style {
     /// No colours.
-    #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { colours: false };
 
     /// For a stream: colours if it is a terminal that shows them and nobody has asked for none (`NO_COLOR`).

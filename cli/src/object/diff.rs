@@ -1,39 +1,54 @@
-//! `sealane diff`: what `apply` would change.
+//! `sealane diff`: what `apply` would change, and where two tenants are not the same.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
-use similar::{ChangeTag, TextDiff};
 
 use super::apply::{apply, warn};
 use super::merge::LAST_APPLIED;
 use super::source::{Checked, checked};
-use super::title;
+use super::{likeness, title, unified};
 use crate::client::{Client, ClientError, each};
-use crate::failure::{Failure, printable};
+use crate::failure::Failure;
 use crate::output;
-use crate::settings::Settings;
+use crate::settings::{HEADING, Settings};
 use crate::style::Style;
 
-/// Show what apply would change
+/// Show what apply would change, or where two tenants are not the same
 ///
-/// The server says what each object would be, with all defaults, and changes nothing. The exit code is 0 if nothing would
-/// change, 1 if something would, 2 if the arguments are wrong.
+/// With files: the server says what each object would be, with all defaults, and changes nothing. With two tenants: every object
+/// that people write in one is held against the other's of the same name. What the fabric writes is passed over: status, uid,
+/// times, a network's VNI; attachments are not compared. The exit code is 0 if nothing differs, 1 if something does, 2 if the
+/// arguments are wrong.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   sealane diff -f net.yaml                   before sealane apply -f net.yaml
-  sealane diff -f policies/ -n shop && echo nothing to do")]
+  sealane diff -f policies/ -n shop && echo nothing to do
+  sealane diff --tenant production --tenant staging
+  sealane diff --tenant production --tenant staging -o json | jq .different")]
 pub(crate) struct Diff {
     /// A file, a folder, or - for the standard input; may be repeated
-    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    #[arg(short, long = "filename", value_name = "FILE")]
     files: Vec<PathBuf>,
+
+    /// The tenant; twice, and without files: the two tenants that are compared
+    // It stands in for the setting of the same name, which is given once.
+    #[arg(id = "tenant", long = "tenant", value_name = "NAME", help_heading = HEADING)]
+    tenants: Vec<String>,
 }
 
 impl Diff {
     pub(crate) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        match (self.tenants.as_slice(), self.files.is_empty()) {
+            ([first, second], true) => return likeness::tell(settings, first, second),
+            ([] | [_], false) => {}
+            _ => {
+                let remedy = "give files with -f, or two tenants with --tenant A --tenant B";
+                return Err(Failure::usage("it is not clear what is compared", remedy));
+            }
+        }
         let all = checked(&self.files, settings, "nothing was compared")?;
         warn(&all);
         let mut out = output::screen();
@@ -42,7 +57,9 @@ impl Diff {
         let mut differs = false;
         for (document, compared) in all.iter().zip(compared) {
             let (before, after) = compared?;
-            differs |= write(&mut out, style, &title(document.kind, &document.name), &before, &after)?;
+            let title = title(document.kind, &document.name);
+            let headings = [format!("{title} as it is"), format!("{title} as it would be")];
+            differs |= unified::write(&mut out, style, &headings, [&before, &after])?;
         }
         if differs { Err(Failure::Code(1)) } else { Ok(()) }
     }
@@ -91,29 +108,6 @@ fn readable(object: &Value) -> String {
     output::yaml(&object)
 }
 
-/// Writes the difference of two texts; whether there is any.
-fn write(out: &mut dyn Write, style: Style, title: &str, before: &str, after: &str) -> Result<bool, Failure> {
-    if before == after {
-        return Ok(false);
-    }
-    let diff = TextDiff::from_lines(before, after);
-    writeln!(out, "{}", style.bold(&format!("--- {title} as it is")))?;
-    writeln!(out, "{}", style.bold(&format!("+++ {title} as it would be")))?;
-    for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
-        writeln!(out, "{}", style.dim(&hunk.header().to_string()))?;
-        for change in hunk.iter_changes() {
-            let line = printable(change.value().trim_end_matches('\n'));
-            let line = match change.tag() {
-                ChangeTag::Delete => style.bad(&format!("-{line}")),
-                ChangeTag::Insert => style.good(&format!("+{line}")),
-                ChangeTag::Equal => format!(" {line}"),
-            };
-            writeln!(out, "{line}")?;
-        }
-    }
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -125,11 +119,13 @@ mod tests {
         let before = json!({"kind": "A", "metadata": {"name": "a", "resourceVersion": "1", "annotations": {LAST_APPLIED: "x"}}, "spec": {"a": 1}});
         let after = json!({"kind": "A", "metadata": {"name": "a", "resourceVersion": "2"}, "spec": {"a": 2}, "status": {"b": 1}});
         let mut out = Vec::new();
-        assert!(write(&mut out, Style::PLAIN, "a", &readable(&before), &readable(&after)).unwrap());
+        let headings = ["a as it is", "a as it would be"].map(str::to_owned);
+        let (before, after) = (readable(&before), readable(&after));
+        assert!(unified::write(&mut out, Style::PLAIN, &headings, [&before, &after]).unwrap());
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("--- a as it is\n+++ a as it would be\n@@ "), "{text}");
         assert!(text.contains("\n-  a: 1\n+  a: 2\n"), "{text}");
         assert!(!text.contains("resourceVersion") && !text.contains("status"), "{text}");
-        assert!(!write(&mut Vec::new(), Style::PLAIN, "a", "x\n", "x\n").unwrap());
+        assert!(!unified::write(&mut Vec::new(), Style::PLAIN, &headings, ["x\n", "x\n"]).unwrap());
     }
 }

@@ -1,15 +1,18 @@
-//! Objects: apply, get, describe, delete, diff.
+//! Objects: apply, get, describe, delete, diff, and what a tenant holds of them.
 
 pub(crate) mod apply;
+pub(crate) mod content;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod diff;
 pub(crate) mod get;
+mod likeness;
 mod merge;
-mod place;
+pub(crate) mod place;
 mod policy;
 mod source;
 mod table;
+mod unified;
 
 pub(crate) use get::understood;
 
@@ -80,7 +83,7 @@ fn plurals() -> impl Iterator<Item = &'static str> {
 }
 
 /// How a message names an object: `networkpolicy.networking.k8s.io/web`.
-fn title(kind: Kind, name: &str) -> String {
+pub(crate) fn title(kind: Kind, name: &str) -> String {
     let known = kind.descriptor();
     if known.group.is_empty() {
         format!("{}/{name}", known.singular)
@@ -90,7 +93,7 @@ fn title(kind: Kind, name: &str) -> String {
 }
 
 /// The text at a path of names, or nothing.
-fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
     path.iter().try_fold(value, |value, name| value.get(name)).and_then(Value::as_str).unwrap_or_default()
 }
 

@@ -17,7 +17,7 @@ use crate::settings::Settings;
 ///
 /// # Errors
 /// Names what does not exist, and the nearest that does.
-pub(super) fn check(client: &Client, settings: &Settings, namespace: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn check(client: &Client, settings: &Settings, namespace: Option<&str>) -> Result<(), Failure> {
     if let Some(tenant) = settings.tenant.as_deref().filter(|tenant| !ALWAYS.contains(tenant)) {
         exists(client, settings, Kind::Tenant, tenant)?;
     }
