@@ -58,6 +58,7 @@ impl Attacher {
             netns: container.path().to_owned(),
             interface: INTERFACE.to_owned(),
             container: "attach-door".to_owned(),
+            pod: None,
             addresses: Vec::<IpAddr>::new(),
             mac: None,
             publish: Vec::new(),

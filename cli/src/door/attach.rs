@@ -90,6 +90,7 @@ impl Attach {
             netns: self.netns()?,
             interface: self.interface.clone(),
             container,
+            pod: None,
             addresses: self.workload.addresses.clone(),
             mac: self.mac,
             publish: self.workload.publish(),

@@ -31,6 +31,7 @@ pub(crate) fn attach(
         netns: netns.path().to_owned(),
         interface: "eth0".to_owned(),
         container: name.to_owned(),
+        pod: None,
         addresses: Vec::new(),
         mac: None,
         publish: Vec::new(),

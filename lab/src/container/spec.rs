@@ -75,6 +75,7 @@ impl Spec {
             netns: netns.to_owned(),
             interface: INTERFACE.to_owned(),
             container: id.to_owned(),
+            pod: None,
             addresses: self.addresses.clone(),
             mac: None,
             publish: self.publish.clone(),

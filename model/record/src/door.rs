@@ -93,6 +93,9 @@ pub struct Attach {
     pub interface: String,
     /// The runtime's name for the container, with `interface` the attachment's identity at this door.
     pub container: String,
+    /// What tells a pod from an earlier one of its name, whose endpoint it takes over; `None`: it takes over nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
     /// Addresses it must have; empty: any of the network's.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,

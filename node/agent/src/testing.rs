@@ -136,6 +136,7 @@ pub(crate) fn request(container: &str) -> Attach {
         netns: format!("/run/netns/{container}").into(),
         interface: "eth0".to_owned(),
         container: container.to_owned(),
+        pod: None,
         addresses: Vec::new(),
         mac: None,
         publish: Vec::new(),

@@ -104,6 +104,7 @@ fn attach(environment: &Environment, config: &Config) -> Result<Attach, Fault> {
         netns: environment.netns.clone().into(),
         interface: environment.interface.clone(),
         container: container(environment, config),
+        pod: of_pod("K8S_POD_UID"),
         addresses,
         mac: config.mac.or(given_mac),
         publish: config.publish.clone(),

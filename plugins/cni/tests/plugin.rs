@@ -207,6 +207,7 @@ fn add_passes_on_all_that_the_runtime_and_the_operator_say() {
         netns: PathBuf::from("/proc/self/ns/net"),
         interface: "eth0".into(),
         container: "shop/c1".into(),
+        pod: Some("x".into()),
         addresses: vec!["10.1.0.9".parse().unwrap()],
         mac: Some(Mac([2, 0, 0, 0, 0, 9])),
         publish: vec![

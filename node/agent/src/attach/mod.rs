@@ -1,7 +1,8 @@
 //! From a door's request to a container on its network.
 //!
 //! ```text
-//!   check -> (one at a time for a container) -> same as before? -> plan ──(network or address not held)──> ask the server
+//!   check -> an earlier pod of the name? remove
+//!         -> (one at a time for a container) -> same as before? -> plan ──(network or address not held)──> ask the server
 //!         -> journal: planned -> kernel: link, judged before it is up -> journal: attached -> groups -> report -> reply
 //! ```
 //!
@@ -48,6 +49,7 @@ impl Node {
         request::check(&request, self.config.nat_ports)?;
         let rules = self.config.door(request.door);
         allow_tenant(&request, &rules)?;
+        self.supersede(&request).await?;
         let _inside = self.containers.enter((request.door, request.container.clone())).await;
         self.bury_older(&request).await;
         let namespace = self.look(&request).await?;
@@ -65,6 +67,15 @@ impl Node {
             tracing::warn!(endpoint = attachment.request.name, warning, "attached, but");
         }
         Ok(Attached { warnings, ..kept.unwrap_or(attachment).reply(judged) })
+    }
+
+    /// Removes what an earlier pod of the name has left: there is one pod of a name at a time, so its end was not told. Done before
+    /// the newer one's gate is entered, for nobody waits at one gate inside another.
+    async fn supersede(self: &Arc<Self>, request: &Attach) -> Result<(), Refusal> {
+        let Some(earlier) = self.ledger().earlier_pod(request).cloned() else { return Ok(()) };
+        let _inside = self.containers.enter((earlier.request.door, earlier.request.container.clone())).await;
+        tracing::info!(endpoint = request.name, uid = earlier.uid, "a newer pod takes the endpoint's place");
+        self.remove(&earlier.uid).await
     }
 
     /// What tells the container's namespace from others; refused when there is none.

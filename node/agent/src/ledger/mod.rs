@@ -9,10 +9,10 @@ mod rest;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use record::door::Publish;
+use record::door::{Attach, Publish};
 use record::{Group, Key, Record, TenantId, Vni};
 
-use crate::attachment::{Attachment, Groups, Place, Step};
+use crate::attachment::{Attachment, Groups, Place, Step, namespace_of, tenant_of};
 use crate::held::Held;
 use crate::mtu::mtu_of;
 pub(crate) use plan::{Ask, Facts, Plan};
@@ -140,6 +140,23 @@ impl Ledger {
     /// The attachment at a place.
     pub(crate) fn at(&self, place: &Place) -> Option<&Kept> {
         self.kept.get(self.places.get(place)?)
+    }
+
+    /// What an earlier pod of the same name has at the same door.
+    pub(crate) fn earlier_pod(&self, request: &Attach) -> Option<&Attachment> {
+        let pod = request.pod.as_ref()?;
+        let name = |request: &Attach| {
+            (
+                request.door,
+                tenant_of(request).to_owned(),
+                namespace_of(request).to_owned(),
+                request.name.clone(),
+            )
+        };
+        let wanted = name(request);
+        self.all().map(|kept| &kept.attachment).find(|one| {
+            one.request.pod.as_ref().is_some_and(|other| other != pod) && name(&one.request) == wanted
+        })
     }
 
     /// The attachment with this number.

@@ -53,6 +53,34 @@ async fn the_same_request_again_answers_the_same_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_newer_pod_of_the_same_name_takes_the_place_of_one_whose_end_was_not_told() {
+    let bench = Bench::new().await;
+    let pod = |container: &str, uid: &str| Attach {
+        name: "web-0".into(),
+        pod: Some(uid.into()),
+        publish: vec![publish(8080)],
+        ..request(container)
+    };
+    let first = bench.attach(pod("a", "one")).await.unwrap();
+    assert_eq!(bench.attach(pod("a", "one")).await.unwrap(), first, "the same again");
+    let same = bench.attach(pod("b", "one")).await.unwrap_err();
+    assert!(same.code == RefusalCode::Taken && same.message.contains("default/web-0"), "{same:?}");
+    let nameless = bench.attach(Attach { pod: None, ..pod("b", "") }).await.unwrap_err();
+    assert_eq!(nameless.code, RefusalCode::Taken, "who says no pod takes nobody's place");
+    let elsewhere = Attach { name: "web-1".into(), publish: Vec::new(), ..pod("c", "three") };
+    let other = bench.attach(elsewhere).await.unwrap();
+
+    let second = bench.attach(pod("b", "two")).await.unwrap();
+    assert_ne!(first.uid, second.uid);
+    assert_eq!(second.container, "b");
+    let left: Vec<String> = bench.node.list().into_iter().map(|one| one.uid).collect();
+    assert!(left.len() == 2 && left.contains(&second.uid) && left.contains(&other.uid), "{left:?}");
+    bench.assert_agreement();
+    bench.detach("a").await.unwrap();
+    assert_eq!(bench.node.list().len(), 2, "the late word of the first's end means nobody");
+}
+
+#[tokio::test]
 async fn a_container_that_died_unseen_makes_room_for_its_successor() {
     let bench = Bench::new().await;
     let first = bench.attach(request("a")).await.unwrap();

@@ -105,6 +105,7 @@ pub(crate) fn request(name: &str, container: &Container, labels: &[(&str, &str)]
         netns: container.netns(),
         interface: "eth0".to_owned(),
         container: name.to_owned(),
+        pod: None,
         addresses: Vec::new(),
         mac: None,
         publish: if name == "web" { vec![published] } else { Vec::new() },
