@@ -23,6 +23,8 @@ pub struct Numbers {
     rest: u64,
     /// Nothing is freed until the first sweep of what was there already: what has not been asked for yet may still be in use on a node.
     swept: bool,
+    /// Whether the numbers after those that were loaded may be known somewhere.
+    leapt: bool,
     selectors: Interner<SelectorName>,
     rules: Interner<RuleName>,
     rule_sets: Interner<RuleSetName>,
@@ -130,6 +132,7 @@ impl Numbers {
             clock: 0,
             rest,
             swept: true,
+            leapt: false,
             selectors: Interner::new(1, u32::MAX),
             rules: Interner::new(1, RuleId::MAX),
             rule_sets: Interner::new(1, u32::MAX),
@@ -171,6 +174,21 @@ impl Numbers {
             }
         }
         Ok(numbers.unclaimed())
+    }
+
+    /// Passes over the numbers that may have been given to names that these numbers do not know, as when they come from a copy
+    /// that is not the newest. What is passed over is given again when all others were.
+    pub fn leap(&mut self) {
+        self.leapt = true;
+        self.selectors.leap(LEAP);
+        self.rules.leap(LEAP);
+        self.rule_sets.leap(LEAP);
+        self.groups.values_mut().for_each(|groups| groups.leap(GROUP_LEAP));
+    }
+
+    /// How long a node may know a number's former meaning, in the unit of `rest`.
+    pub fn memory(&self) -> u64 {
+        self.rest.saturating_mul(QUIET)
     }
 
     /// The same numbers for a compiler that has asked for none of them yet.
@@ -302,8 +320,14 @@ impl Numbers {
     }
 
     fn groups_of(&mut self, tenant: TenantId) -> &mut Interner<GroupName> {
-        let last = self.last_group;
-        self.groups.entry(tenant).or_insert_with(|| Interner::new(Group::FIRST.0.into(), last.into()))
+        let (last, leapt) = (self.last_group, self.leapt);
+        self.groups.entry(tenant).or_insert_with(|| {
+            let mut groups = Interner::new(Group::FIRST.0.into(), last.into());
+            if leapt {
+                groups.leap(GROUP_LEAP);
+            }
+            groups
+        })
     }
 
     fn slot(&self, name: &Name) -> Option<Slot> {
@@ -325,6 +349,10 @@ impl Numbers {
 /// How many times as long as other numbers a group's rests while the tenant has others: with the usual five minutes that is as long
 /// as a node remembers a flow that is quiet.
 const QUIET: u64 = 96;
+
+/// How many numbers a leap passes over, and how many groups of each tenant.
+const LEAP: u32 = 1 << 20;
+const GROUP_LEAP: u32 = 1 << 12;
 
 /// Names of one kind and their numbers, `first` to `last`.
 #[derive(Clone, Debug)]
@@ -437,6 +465,12 @@ impl<K: Ord> Interner<K> {
 
     fn is_full(&self) -> bool {
         self.by_number.len() > (self.last - self.first) as usize
+    }
+
+    fn leap(&mut self, step: u32) {
+        let count = u64::from(self.last - self.first) + 1;
+        let place = (u64::from(self.next - self.first) + u64::from(step)) % count;
+        self.next = self.first + u32::try_from(place).expect("it is less than a count of numbers of 32 bits");
     }
 
     fn after(&self, number: u32) -> u32 {

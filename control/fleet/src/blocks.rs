@@ -129,6 +129,15 @@ impl Blocks {
         }
     }
 
+    /// Leases a block that a node has already. `false`: another lease is in the way, and nothing changed.
+    pub(crate) fn adopt(&mut self, block: Prefix, node: NodeId) -> bool {
+        let free = self.leases.keys().all(|leased| !leased.overlaps(block));
+        if free {
+            self.leases.insert(block, node);
+        }
+        free
+    }
+
     /// Takes a block back. `false`: the node does not hold it, and nothing changed.
     pub(crate) fn release(&mut self, block: Prefix, node: NodeId) -> bool {
         let held = self.leases.get(&block) == Some(&node);

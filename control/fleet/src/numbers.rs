@@ -134,6 +134,16 @@ impl Numbers {
         self.start()
     }
 
+    /// Passes over the numbers that may have been given since the backup from which the store was made.
+    pub(crate) fn leap(&mut self) {
+        let Counters { start, tenant, node, vni, .. } = &mut self.counters;
+        *start = start.saturating_add(STARTS);
+        *tenant = tenant.saturating_add(LEAP);
+        *node = node.saturating_add(LEAP);
+        *vni = (*vni + LEAP) % Vni::MAX;
+        self.keep_counters();
+    }
+
     /// The number of a tenant; a new one for a new name.
     pub(crate) fn tenant(&mut self, name: &str) -> Result<TenantId, NumbersError> {
         if let Some(id) = self.tenants.get(name) {
@@ -276,6 +286,12 @@ pub(crate) enum NetworkError {
     #[error(transparent)]
     Numbers(#[from] NumbersError),
 }
+
+/// More starts than a server has made since any backup that is restored.
+const STARTS: u32 = 1 << 10;
+
+/// More tenants, nodes or networks than were made since.
+const LEAP: u32 = 1 << 16;
 
 #[cfg(test)]
 mod tests {

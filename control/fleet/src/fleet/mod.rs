@@ -1,7 +1,8 @@
 //! The server's mind: what it knows and what follows. Sans-I/O.
 //!
 //! Owns: how store events, node messages and time become compile changes, store writes and messages to nodes. Parts of it:
-//! [`intent`] (what people ask for), [`node`] (sessions and reports), [`want`] (blocks and grants), [`condition`] (statuses).
+//! [`intent`] (what people ask for), [`node`] (sessions and reports), [`want`] (blocks and grants), [`adopt`] (leases that the store has
+//! lost), [`condition`] (statuses).
 //!
 //! ```text
 //!   store events ─┐                       ┌─> writes  (durable before anything below)
@@ -11,6 +12,7 @@
 //!
 //! Promises: nothing that depends on a number, a lease or a report is in the messages before it is in the writes.
 
+mod adopt;
 mod condition;
 mod intent;
 mod node;
@@ -32,6 +34,7 @@ use crate::directory::Directory;
 use crate::document;
 use crate::numbers::{self, Numbers, NumbersError};
 use crate::observed::Endpoints;
+use crate::restoration::Restoration;
 use crate::stage::{Millis, PolicyName, Stage};
 
 pub(crate) use condition::StatusWrite;
@@ -54,6 +57,8 @@ pub(crate) struct Fleet {
     /// How long the server had lived when it started, in seconds. Freed numbers rest by that, for it never jumps; what it lived
     /// after the last note, and the time that it was down, is not counted.
     lived_before: u64,
+    /// `None`: the store was never made from a backup, or long ago.
+    restoration: Option<Restoration>,
     /// For the next compile.
     changes: Vec<Change>,
     policies: BTreeMap<PolicyName, Option<::intent::policy::NetworkPolicy>>,
@@ -123,12 +128,19 @@ impl Fleet {
         let of =
             |resource: &'static str| objects.iter().filter(move |object| object.key.resource() == resource);
         let mut numbers = Numbers::restore(&of(numbers::RESOURCE).cloned().collect::<Vec<_>>())?;
+        let restoration = Restoration::find(objects, now);
+        if matches!(restoration, Some(Restoration::Listening(_))) {
+            numbers.leap();
+        }
         let start = numbers.start();
         let form = |object: &Object| RestoreError::Form { key: Box::new((*object.key).clone()) };
         let compiled = of(document::COMPILED)
             .map(|object| document::read_compiled(&object.value).ok_or_else(|| form(object)))
             .collect::<Result<Vec<_>, _>>()?;
-        let compiled = compile::Numbers::load(settings.rest, compiled)?;
+        let mut compiled = compile::Numbers::load(settings.rest, compiled)?;
+        if restoration.is_some() {
+            compiled.leap();
+        }
         let lived_before = numbers.lived().max(compiled.clock());
         let mut blocks = BTreeMap::new();
         for object in of(document::BLOCKS) {
@@ -148,6 +160,7 @@ impl Fleet {
             now,
             wall,
             lived_before,
+            restoration,
             changes: Vec::new(),
             policies: BTreeMap::new(),
             joining: Vec::new(),
@@ -184,6 +197,7 @@ impl Fleet {
 
     /// Works out what follows from everything that came since the last time.
     pub(crate) fn settle(&mut self) {
+        self.tell_restoration();
         let touched = self.stage.apply(std::mem::take(&mut self.changes), self.now);
         self.stage.apply_policies(std::mem::take(&mut self.policies), self.now);
         for (node, hello) in std::mem::take(&mut self.joining) {

@@ -137,7 +137,11 @@ impl Fleet {
             self.catch_up(&hello);
         }
         self.welcome(session, node, &hello);
+        self.adopt(node, &hello);
         self.compare_endpoints(node, &hello.endpoints);
+        if self.is_listening() {
+            return self.put_off(session);
+        }
         self.joining.retain(|(other, _)| *other != node);
         self.joining.push((node, hello));
         self.send(session, ServerMessage::Welcome(node));
@@ -349,7 +353,7 @@ impl Fleet {
     }
 
     /// An endpoint is gone.
-    fn detached(&mut self, node: NodeId, uid: &str) {
+    pub(super) fn detached(&mut self, node: NodeId, uid: &str) {
         if self.endpoints.find(uid).is_none_or(|observed| observed.node != node) {
             return;
         }

@@ -8,6 +8,7 @@
 //! | `/fabric/v1/flows` | `tenant`, `network`, `node`, `address`, `limit` | [`FlowList`] |
 //! | `/fabric/v1/drops` | `tenant`, `node` | [`DropList`] |
 //! | `/fabric/v1/audit` | `tenant`, `user`, `object`, `verb`, `since`, `refused`, `limit` | [`AuditList`] |
+//! | `/fabric/v1/backup` (POST; the right to `create` `backups.fabric.sealane.dev`) | – | [`store::backup`] |
 //! | `/fabric/v1/explain`, `/clusters/TENANT/fabric/v1/explain` | `from`, `to`, `network`, `protocol`, `intent` | [`Explained`] |
 //!
 //! `from` and `to` are `NAMESPACE/NAME`, an address, `world` or `host`; `to` may end with `:PORT` or `:PORT/PROTOCOL`. Refusals

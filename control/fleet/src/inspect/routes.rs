@@ -1,5 +1,6 @@
 //! The routes, and who may take them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,14 +13,14 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use intent::object::{DEFAULT_TENANT, SYSTEM_TENANT};
 use serde::Serialize;
-use store::{Cached, Store};
+use store::{Cached, Scope, Store, backup};
 
 use super::parameters::{Asked, Query, known, parsed};
 use super::survey::{self, Area};
 use super::{FabricStatus, NodeStatus, audit, explain};
 use crate::engine::Handle;
 use crate::fleet::Fleet;
-use crate::{metrics, session};
+use crate::{document, metrics, session};
 
 /// What the routes need.
 pub(crate) struct State {
@@ -38,6 +39,7 @@ pub(crate) fn routes(state: Arc<State>) -> Router {
         .route("/fabric/v1/explain", get(explain_default))
         .route("/clusters/{tenant}/fabric/v1/explain", get(explain_tenant))
         .route("/fabric/v1/audit", get(audit::audit))
+        .route("/fabric/v1/backup", post(taken))
         .route("/metrics", get(figures))
         .layer(Extension(state))
 }
@@ -77,6 +79,25 @@ async fn status(
     }
     let revision = state.store.span().revision;
     answer(state.handle.look(move |fleet| fabric_status(fleet, revision)).await.map(Ok))
+}
+
+/// Everything that the store holds, as of one revision. Who may have it knows all of every tenant.
+async fn taken(
+    Extension(state): Shared,
+    Extension(who): Caller,
+    Parameters(query): Parameters<Query>,
+) -> Response<Body> {
+    let checked = fitting(known(&query, &[]))
+        .and_then(|()| allowed(&state, &who, Verb::Create, SYSTEM_TENANT, "backups"));
+    if let Err(refusal) = checked {
+        return refusal.response();
+    }
+    let listing = state.store.objects(&Scope::all());
+    tracing::info!(user = who.user, revision = listing.revision, "a backup is taken");
+    let now = document::stamp(SystemTime::now());
+    let lines = backup::lines(listing, now, env!("CARGO_PKG_VERSION"));
+    let stream = futures_util::stream::iter(lines.map(Ok::<_, Infallible>));
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
 }
 
 async fn flows(

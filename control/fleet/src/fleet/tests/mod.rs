@@ -1,5 +1,6 @@
 //! The fleet in memory: claims about sessions, leases, grants, restarts and statuses.
 
+mod restored;
 mod world;
 
 use std::collections::BTreeMap;
