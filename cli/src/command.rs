@@ -6,7 +6,7 @@ use crate::door::attach::{Attach, Detach};
 use crate::door::run::Run;
 use crate::failure::Failure;
 use crate::lab::LabArgs;
-use crate::machine::{Agent, Cni, Down, Server, Up};
+use crate::machine::{Agent, Backup, Cni, Down, Restore, Server, Up};
 use crate::object::apply::Apply;
 use crate::object::delete::Delete;
 use crate::object::describe::Describe;
@@ -42,6 +42,8 @@ enum Command {
     Down(Down),
     Server(Server),
     Agent(Agent),
+    Backup(Backup),
+    Restore(Restore),
     Lab(LabArgs),
     Run(Run),
     Attach(Attach),
@@ -76,6 +78,8 @@ impl Sealane {
             Command::Down(down) => down.run(settings),
             Command::Server(server) => server.run(),
             Command::Agent(agent) => agent.run(),
+            Command::Backup(backup) => backup.run(settings),
+            Command::Restore(restore) => restore.run(),
             Command::Lab(lab) => lab.run(settings),
             Command::Run(run) => run.run(settings),
             Command::Attach(attach) => attach.run(settings),

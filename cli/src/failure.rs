@@ -65,6 +65,20 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// A backup is not in order.
+    #[error("cannot use the backup {}", file.display())]
+    Backup {
+        file: PathBuf,
+        #[source]
+        source: fleet::BackupError,
+    },
+    /// The server's store was not made from a backup; nothing has changed.
+    #[error("cannot restore {}", file.display())]
+    Restore {
+        file: PathBuf,
+        #[source]
+        source: Box<fleet::RestorationError>,
+    },
     /// Something that the server left could not be removed.
     #[error("cannot take the server off this host")]
     ServerPurge(#[source] fleet::PurgeError),
@@ -166,6 +180,9 @@ impl Failure {
                 io::ErrorKind::NotFound => Some("see that the path is right".to_owned()),
                 _ => None,
             },
+            Self::Restore { source, .. } if matches!(**source, fleet::RestorationError::Present { .. }) => {
+                Some("put it aside with --force, or name other settings with --config".to_owned())
+            }
             Self::Incapable { .. } => Some("run it as root, or give it these capabilities".to_owned()),
             Self::Answer { .. } => {
                 Some("see that client and server are of one release: `sealane version`".to_owned())

@@ -1,5 +1,6 @@
-//! Sealane on this host: the daemons, starting and ending them, and the config of the CNI plugin.
+//! Sealane on this host: the daemons, starting and ending them, backups of the server, and the config of the CNI plugin.
 
+mod backup;
 mod bpffs;
 mod cni;
 mod daemon;
@@ -8,6 +9,7 @@ mod purge;
 mod serve;
 mod up;
 
+pub(crate) use backup::{Backup, Restore};
 pub(crate) use cni::Cni;
 pub(crate) use down::Down;
 pub(crate) use serve::{Agent, Server};

@@ -37,10 +37,7 @@ impl Server {
         if self.example {
             return Ok(output::screen().write_all(fleet::Config::example().as_bytes())?);
         }
-        let config = match settings_file(self.config.clone(), "server") {
-            Some(path) => fleet::Config::read(&path).map_err(Failure::ServerSettings)?,
-            None => fleet::Config::default(),
-        };
+        let config = server_settings(self.config.clone())?;
         log(&config.log, false)?;
         run("server", |shutdown| async { fleet::run(config, shutdown).await.map_err(Failure::Serve) })
     }
@@ -107,6 +104,14 @@ pub(super) fn purge(file: Option<&Path>) -> Result<(), Failure> {
         writeln!(out, "there was nothing to remove")?;
     }
     Ok(())
+}
+
+/// The server's settings, from the file that is named or the one in the usual place.
+pub(super) fn server_settings(named: Option<PathBuf>) -> Result<fleet::Config, Failure> {
+    match settings_file(named, "server") {
+        Some(path) => fleet::Config::read(&path).map_err(Failure::ServerSettings),
+        None => Ok(fleet::Config::default()),
+    }
 }
 
 pub(super) fn agent_settings(file: Option<&Path>) -> Result<agent::Config, Failure> {
