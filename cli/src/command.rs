@@ -12,6 +12,7 @@ use crate::object::delete::Delete;
 use crate::object::describe::Describe;
 use crate::object::diff::Diff;
 use crate::object::get::Get;
+use crate::question::audit::Audit;
 use crate::question::drops::Drops;
 use crate::question::explain::Explain;
 use crate::question::flows::Flows;
@@ -57,6 +58,7 @@ enum Command {
     Explain(Explain),
     Flows(Flows),
     Drops(Drops),
+    Audit(Audit),
     Status(Status),
     Reference(Reference),
     Cni(Cni),
@@ -93,6 +95,7 @@ impl Sealane {
             Command::Explain(explain) => explain.run(settings),
             Command::Flows(flows) => flows.run(settings),
             Command::Drops(drops) => drops.run(settings),
+            Command::Audit(audit) => audit.run(settings),
             Command::Status(status) => status.run(settings),
             Command::Reference(reference) => reference.run(),
             Command::Cni(cni) => cni.run(settings),

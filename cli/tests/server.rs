@@ -20,19 +20,33 @@ impl Server {
             folder.path(),
             "server.toml",
             &format!(
-                "store = {:?}\nsocket = {:?}\naudit = \"\"\nlog = \"warn\"\n",
+                "store = {:?}\nsocket = {:?}\naudit = {:?}\nlog = \"warn\"\n",
                 folder.path().join("server.redb"),
-                folder.path().join("server.sock")
+                folder.path().join("server.sock"),
+                folder.path().join("audit.log")
             ),
         );
         let process = sealane().args(["server", "--config", &config]).spawn().unwrap();
         let server = Self { folder, process };
+        server.ready();
+        server
+    }
+
+    /// Kills it without a word, and starts it on what it left.
+    fn kill_and_start(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let config = self.folder.path().join("server.toml");
+        self.process = sealane().args(["server", "--config"]).arg(config).spawn().unwrap();
+        self.ready();
+    }
+
+    fn ready(&self) {
         let began = Instant::now();
-        while std::os::unix::net::UnixStream::connect(server.socket()).is_err() {
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
             assert!(began.elapsed() < Duration::from_secs(20), "the server does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }
-        server
     }
 
     fn socket(&self) -> PathBuf {
@@ -119,6 +133,46 @@ fn a_new_server_has_the_default_tenant_and_answers_questions() {
     .unwrap();
     assert!(server.process.wait().unwrap().success());
     assert!(!server.socket().exists());
+}
+
+#[test]
+fn who_changed_what_and_who_was_refused_is_told_also_after_the_server_was_killed() {
+    let mut server = Server::start();
+    let policy = |port: u16| {
+        let text = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: db}}\nspec:\n  podSelector: {{}}\n  \
+             ingress: [{{ports: [{{port: {port}}}]}}]\n"
+        );
+        write(server.folder.path(), "policy.yaml", &text)
+    };
+    server.done(&["apply", "-f", &policy(80)]);
+    server.done(&["apply", "-f", &policy(443)]);
+    let network = write(
+        server.folder.path(),
+        "endpoint.yaml",
+        "apiVersion: sealane.dev/v1alpha1\nkind: VirtualNetwork\nmetadata: {name: default}\nspec: {subnets: [{cidr: 10.1.0.0/16}], vni: 0}\n",
+    );
+    assert!(!server.run(&["apply", "-f", &network]).status.success());
+    assert!(!server.run(&["delete", "ns", "default"]).status.success());
+    server.kill_and_start();
+
+    let told = server.done(&["audit"]);
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains("networkpolicies/default/db")).collect();
+    assert!(told.starts_with("TIME") && lines.len() >= 2, "{told}");
+    let of = |words: &[&str]| lines.iter().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(of(&["root", "create", "201", "new"]), "{told}");
+    assert!(of(&["root", "patch", "200", "   spec.ingress[0].ports[0].port: 80 → 443"]), "{told}");
+    let refused = server.done(&["audit", "--refused", "--object", "ns/default", "--since", "1h"]);
+    assert_eq!(refused.lines().count(), 2, "{refused}");
+    assert!(refused.contains("403 Forbidden") && refused.contains("may not be deleted"), "{refused}");
+    let whole: serde_json::Value =
+        serde_json::from_str(&server.done(&["audit", "--verb", "create", "-o", "json"])).unwrap();
+    assert_eq!(whole["events"][0]["apiVersion"], "audit.k8s.io/v1");
+    assert_eq!(server.done(&["audit", "--user", "nobody"]).lines().count(), 1);
+    assert_eq!(server.done(&["audit", "--tenant", "acme"]).lines().count(), 1);
+    let wrong = server.run(&["audit", "--since", "yesterday"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("write 30m, 1h"), "{wrong:?}");
 }
 
 #[test]

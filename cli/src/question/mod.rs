@@ -1,8 +1,9 @@
-//! Questions to the fabric: explain, flows, drops, status, version.
+//! Questions to the fabric: explain, flows, drops, status, audit, version.
 //!
 //! The server's answers are [`fleet::inspect`]'s. With `--here` the agent of this host is asked, which needs no server and
 //! knows numbers in place of names.
 
+pub(crate) mod audit;
 pub(crate) mod drops;
 pub(crate) mod explain;
 pub(crate) mod flows;
