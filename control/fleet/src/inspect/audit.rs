@@ -1,44 +1,13 @@
-//! What was changed and what was refused, by whom: searching the audit.
+//! What is searched for in the audit, as the parameters say it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::{Found, Refusal, Search, Subject, Verb};
-use axum::body::Body;
-use axum::extract::Query as Parameters;
-use axum::http::Response;
-use axum::response::IntoResponse;
-use axum::{Extension, Json};
-use intent::object::SYSTEM_TENANT;
+use api::{Search, Subject};
 
-use super::parameters::{known, parsed};
-use super::routes::{Caller, Shared, allowed, fitting};
-use super::{AuditList, State};
+use super::parameters::{Query, known, parsed};
 
-/// Events of a tenant are for whoever may list `audit` there; those of all, at the provider's level.
-pub(super) async fn audit(
-    Extension(state): Shared,
-    Extension(who): Caller,
-    Parameters(query): Parameters<BTreeMap<String, String>>,
-) -> Response<Body> {
-    let search = fitting(search(&query, SystemTime::now())).and_then(|search| {
-        let home = search.tenant.as_deref().unwrap_or(SYSTEM_TENANT);
-        allowed(&state, &who, Verb::List, home, "audit").map(|()| search)
-    });
-    match found(&state, search).await {
-        Ok(Found { events, more, unreadable }) => {
-            Json(AuditList { events, more, unreadable }).into_response()
-        }
-        Err(refusal) => refusal.response(),
-    }
-}
-
-async fn found(state: &Arc<State>, search: Result<Search, Refusal>) -> Result<Found, Refusal> {
-    state.api.search(search?).await
-}
-
-fn search(query: &BTreeMap<String, String>, now: SystemTime) -> Result<Search, String> {
+/// What the parameters ask for. Errors: what is wrong with them.
+pub(super) fn search(query: &Query, now: SystemTime) -> Result<Search, String> {
     known(query, &["tenant", "user", "object", "verb", "since", "refused", "limit"])?;
     let text = |name: &str| query.get(name).filter(|text| !text.is_empty());
     let limit = parsed::<usize>(query, "limit", "a number")?.unwrap_or(USUAL);

@@ -17,7 +17,7 @@ use store::{Cached, Scope, Store, backup};
 
 use super::parameters::{Asked, Query, known, parsed};
 use super::survey::{self, Area};
-use super::{FabricStatus, NodeStatus, audit, explain};
+use super::{AuditList, FabricStatus, NodeStatus, audit, explain};
 use crate::engine::Handle;
 use crate::fleet::Fleet;
 use crate::{document, metrics, session};
@@ -38,14 +38,14 @@ pub(crate) fn routes(state: Arc<State>) -> Router {
         .route("/fabric/v1/drops", get(drops))
         .route("/fabric/v1/explain", get(explain_default))
         .route("/clusters/{tenant}/fabric/v1/explain", get(explain_tenant))
-        .route("/fabric/v1/audit", get(audit::audit))
+        .route("/fabric/v1/audit", get(events))
         .route("/fabric/v1/backup", post(taken))
         .route("/metrics", get(figures))
         .layer(Extension(state))
 }
 
-pub(super) type Shared = Extension<Arc<State>>;
-pub(super) type Caller = Extension<Who>;
+type Shared = Extension<Arc<State>>;
+type Caller = Extension<Who>;
 
 async fn sync(
     Extension(state): Shared,
@@ -143,6 +143,28 @@ async fn explain_tenant(
     }
 }
 
+/// Events of a tenant are for whoever may list `audit` there; those of all, at the provider's level.
+async fn events(
+    Extension(state): Shared,
+    Extension(who): Caller,
+    Parameters(query): Parameters<Query>,
+) -> Response<Body> {
+    let search = fitting(audit::search(&query, SystemTime::now())).and_then(|search| {
+        let home = search.tenant.as_deref().unwrap_or(SYSTEM_TENANT);
+        allowed(&state, &who, Verb::List, home, "audit").map(|()| search)
+    });
+    let found = match search {
+        Ok(search) => state.api.search(search).await,
+        Err(refusal) => Err(refusal),
+    };
+    match found {
+        Ok(api::Found { events, more, unreadable }) => {
+            axum::Json(AuditList { events, more, unreadable }).into_response()
+        }
+        Err(refusal) => refusal.response(),
+    }
+}
+
 async fn figures(Extension(state): Shared, Extension(who): Caller) -> Response<Body> {
     if let Err(refusal) = allowed(&state, &who, Verb::Get, SYSTEM_TENANT, "metrics") {
         return refusal.response();
@@ -205,13 +227,7 @@ fn home(area: &Area) -> &str {
     area.tenant.as_deref().unwrap_or(SYSTEM_TENANT)
 }
 
-pub(super) fn allowed(
-    state: &State,
-    who: &Who,
-    verb: Verb,
-    tenant: &str,
-    resource: &str,
-) -> Result<(), Refusal> {
+fn allowed(state: &State, who: &Who, verb: Verb, tenant: &str, resource: &str) -> Result<(), Refusal> {
     // A node that says by its certificate which it is asks for itself.
     let what = question(resource, who.node());
     state.api.authorize(who, &Deed { verb, tenant, what })
@@ -221,7 +237,7 @@ fn question<'a>(resource: &'a str, name: Option<&'a str>) -> What<'a> {
     What::Objects { group: "fabric.sealane.dev", resource, subresource: None, namespace: None, name }
 }
 
-pub(super) fn fitting<T>(result: Result<T, String>) -> Result<T, Refusal> {
+fn fitting<T>(result: Result<T, String>) -> Result<T, Refusal> {
     result.map_err(Refusal::bad_request)
 }
 
