@@ -2,6 +2,8 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::authority::certificate::Certificate;
+use crate::authority::token::Token;
 use crate::door::attach::{Attach, Detach};
 use crate::door::run::Run;
 use crate::failure::Failure;
@@ -46,6 +48,8 @@ enum Command {
     Backup(Backup),
     Restore(Restore),
     Lab(LabArgs),
+    Token(Token),
+    Certificate(Certificate),
     Run(Run),
     Attach(Attach),
     Detach(Detach),
@@ -71,10 +75,31 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it asks the server, as far as a kubeconfig has a say in it.
+    fn asks(&self) -> bool {
+        !matches!(
+            self,
+            Self::Up(_)
+                | Self::Down(_)
+                | Self::Server(_)
+                | Self::Agent(_)
+                | Self::Restore(_)
+                | Self::Lab(_)
+                | Self::Run(_)
+                | Self::Attach(_)
+                | Self::Detach(_)
+                | Self::Reference(_)
+                | Self::Cni(_)
+                | Self::Completion { .. }
+        )
+    }
+}
+
 impl Sealane {
     /// Does what the command line asks for.
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let settings = &self.settings;
+        let settings = &self.settings.resolved(self.command.asks())?;
         match &self.command {
             Command::Up(up) => up.run(settings),
             Command::Down(down) => down.run(settings),
@@ -82,6 +107,8 @@ impl Sealane {
             Command::Agent(agent) => agent.run(),
             Command::Backup(backup) => backup.run(settings),
             Command::Restore(restore) => restore.run(),
+            Command::Token(token) => token.run(settings),
+            Command::Certificate(certificate) => certificate.run(settings),
             Command::Lab(lab) => lab.run(settings),
             Command::Run(run) => run.run(settings),
             Command::Attach(attach) => attach.run(settings),

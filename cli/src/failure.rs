@@ -48,6 +48,9 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// A kubeconfig cannot be used.
+    #[error("cannot use the kubeconfig")]
+    Kubeconfig(#[from] authority::KubeconfigError),
     /// The agent said no.
     #[error("the agent refused to {operation} {object}: {}", refusal.message)]
     Door { operation: &'static str, object: String, refusal: Refusal },

@@ -1,8 +1,11 @@
-//! Where a server or an agent listens.
+//! Where a server listens, and as whom it is asked.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use stream::Credentials;
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +19,53 @@ pub(crate) enum Address {
         /// The port.
         port: u16,
     },
+    /// A TCP port where TLS is spoken.
+    Tls {
+        /// A name or an address; IPv6 without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// As whom it is asked; `None`: nobody has said.
+        account: Option<Account>,
+    },
 }
+
+/// Whom to believe, and how to prove who one is.
+#[derive(Clone)]
+pub(crate) struct Account(Arc<Proof>);
+
+struct Proof {
+    credentials: Credentials,
+    bearer: Option<String>,
+}
+
+impl Account {
+    pub(crate) fn new(credentials: Credentials, bearer: Option<String>) -> Self {
+        Self(Arc::new(Proof { credentials, bearer }))
+    }
+
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.0.credentials
+    }
+
+    pub(super) fn bearer(&self) -> Option<&str> {
+        self.0.bearer.as_deref()
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Account {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Account {}
 
 impl FromStr for Address {
     type Err = String;
@@ -28,11 +77,9 @@ impl FromStr for Address {
         if text.starts_with('/') {
             return Self::unix(text, text);
         }
-        if text.starts_with("https://") {
-            return Err("the server speaks plain HTTP; write http://HOST:PORT or unix:PATH".to_owned());
-        }
-        let form = || format!("{text:?} is neither unix:PATH nor http://HOST:PORT");
-        let rest = text.strip_prefix("http://").ok_or_else(form)?.trim_end_matches('/');
+        let form = || format!("{text:?} is neither unix:PATH nor https://HOST:PORT");
+        let secure = text.strip_prefix("https://");
+        let rest = secure.or_else(|| text.strip_prefix("http://")).ok_or_else(form)?.trim_end_matches('/');
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
                 (host, port.parse().map_err(|_| format!("{port:?} in {text:?} is no port"))?)
@@ -43,7 +90,8 @@ impl FromStr for Address {
         if host.is_empty() || host.contains(['/', '@', '?']) {
             return Err(form());
         }
-        Ok(Self::Tcp { host: host.to_owned(), port })
+        let host = host.to_owned();
+        Ok(if secure.is_some() { Self::Tls { host, port, account: None } } else { Self::Tcp { host, port } })
     }
 }
 
@@ -60,8 +108,10 @@ impl Address {
     pub(super) fn host(&self) -> String {
         match self {
             Self::Unix(_) => "localhost".to_owned(),
-            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port, .. } if host.contains(':') => {
+                format!("[{host}]:{port}")
+            }
+            Self::Tcp { host, port } | Self::Tls { host, port, .. } => format!("{host}:{port}"),
         }
     }
 }
@@ -71,6 +121,7 @@ impl fmt::Display for Address {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp { .. } => write!(f, "http://{}", self.host()),
+            Self::Tls { .. } => write!(f, "https://{}", self.host()),
         }
     }
 }
@@ -91,6 +142,8 @@ mod tests {
             ("http://server/", "http://server:7380"),
             ("http://[::1]:80", "http://[::1]:80"),
             ("http://[::1]", "http://[::1]:7380"),
+            ("https://server", "https://server:7380"),
+            ("https://[::1]:80/", "https://[::1]:80"),
         ] {
             assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(shown.to_owned()));
         }
@@ -98,7 +151,8 @@ mod tests {
             "",
             "server",
             "unix:a.sock",
-            "https://server",
+            "https://",
+            "https://a/clusters/b",
             "http://",
             "http://a:b",
             "http://a/b",

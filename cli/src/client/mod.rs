@@ -1,4 +1,4 @@
-//! Asking the server: HTTP over its unix socket or TCP, one connection for each request.
+//! Asking the server: HTTP over its unix socket, TCP or TLS, one connection for each request.
 //!
 //! Promises: a server that does not answer is told with what to do; a refusal keeps all that the server said; the wait is
 //! bounded except for watches.
@@ -12,17 +12,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use stream::{Distrust, OpenError, Suspicion};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 
-pub(crate) use address::Address;
+pub(crate) use address::{Account, Address};
 pub(crate) use path::{Place, Query};
 pub(crate) use status::Status;
 
@@ -99,6 +100,23 @@ pub(crate) enum ClientError {
         address: Address,
         #[source]
         source: io::Error,
+    },
+    /// Over TLS somebody has to ask.
+    #[error("the server at {address} wants to know who asks")]
+    Nobody { address: Address },
+    /// No connection over TLS.
+    #[error("cannot reach the server at {address}")]
+    Closed {
+        address: Address,
+        #[source]
+        source: Box<OpenError>,
+    },
+    /// One end does not believe the other.
+    #[error("the server at {address} and this caller do not believe each other")]
+    Distrust {
+        address: Address,
+        #[source]
+        source: Distrust,
     },
     /// The server did not answer in time.
     #[error("the server at {address} has not answered {method} {path} within {} s", limit.as_secs())]
@@ -196,6 +214,11 @@ impl Client {
             .header(HOST, self.address.host())
             .header(ACCEPT, ask.accept)
             .header(http::header::USER_AGENT, concat!("sealane/", env!("CARGO_PKG_VERSION")));
+        if let Address::Tls { account: Some(account), .. } = &self.address
+            && let Some(bearer) = account.bearer()
+        {
+            request = request.header(AUTHORIZATION, format!("Bearer {bearer}"));
+        }
         let body = match ask.body {
             Some((kind, value)) => {
                 request = request.header(CONTENT_TYPE, kind);
@@ -204,23 +227,46 @@ impl Client {
             None => Bytes::new(),
         };
         let request = request.body(Full::new(body)).map_err(unaskable)?;
-        let mut sender = self.connect().await?;
-        sender.send_request(request).await.map_err(|source| self.broken(source))
+        let (mut sender, suspicion) = self.connect().await?;
+        // A server that does not believe a certificate says so after the handshake, where HTTP sees an end.
+        sender.send_request(request).await.map_err(|source| match suspicion.words() {
+            Some(source) => ClientError::Distrust { address: self.address.clone(), source },
+            None => self.broken(source),
+        })
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    async fn connect(&self) -> Result<(SendRequest<Full<Bytes>>, Suspicion), ClientError> {
         let unreachable = |source| ClientError::Unreachable { address: self.address.clone(), source };
         let within = |()| unreachable(io::Error::from(io::ErrorKind::TimedOut));
         match &self.address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(unreachable)?;
-                self.shake_hands(TokioIo::new(stream)).await
+                Ok((self.shake_hands(TokioIo::new(stream)).await?, Suspicion::default()))
+            }
+            Address::Tls { account, .. } => {
+                let nobody = || ClientError::Nobody { address: self.address.clone() };
+                let account = account.as_ref().ok_or_else(nobody)?;
+                let uri = self.address.to_string();
+                let unaskable = |source: http::uri::InvalidUri| ClientError::Unaskable {
+                    path: uri.clone(),
+                    source: source.into(),
+                };
+                let dialled =
+                    stream::dial(&uri.parse().map_err(unaskable)?, account.credentials(), HTTP).await;
+                let (stream, suspicion) = dialled.map_err(|error| match error {
+                    OpenError::Distrust(source) => {
+                        ClientError::Distrust { address: self.address.clone(), source }
+                    }
+                    source => ClientError::Closed { address: self.address.clone(), source: Box::new(source) },
+                })?;
+                Ok((self.shake_hands(TokioIo::new(stream)).await?, suspicion))
             }
             Address::Tcp { host, port } => {
                 let connecting = TcpStream::connect((host.as_str(), *port));
                 let stream =
                     tokio::time::timeout(CONNECT_WITHIN, connecting).await.map_err(|_| within(()))?;
-                self.shake_hands(TokioIo::new(stream.map_err(unreachable)?)).await
+                let stream = TokioIo::new(stream.map_err(unreachable)?);
+                Ok((self.shake_hands(stream).await?, Suspicion::default()))
             }
         }
     }
@@ -321,7 +367,12 @@ impl ClientError {
                 }
                 _ => "name the right server with --server or SEALANE_SERVER".to_owned(),
             }),
-            Self::Unreachable { .. } => Some(
+            Self::Nobody { .. } => Some(
+                "name a kubeconfig with --kubeconfig or KUBECONFIG, such as the server's admin.kubeconfig"
+                    .to_owned(),
+            ),
+            Self::Distrust { .. } => None,
+            Self::Unreachable { .. } | Self::Closed { .. } => Some(
                 "see that the server runs and listens there, or name the right one with --server".to_owned(),
             ),
             Self::Late { .. } | Self::Broken { .. } => {
@@ -341,6 +392,8 @@ fn warnings(headers: &HeaderMap) -> Vec<String> {
     quoted.map(|(text, _)| text.replace("\\\"", "\"").replace("\\\\", "\\")).collect()
 }
 
+/// The protocol spoken over TLS.
+const HTTP: &str = "http/1.1";
 /// The type of documents.
 pub(crate) const JSON: &str = "application/json";
 /// The type of merge patches (RFC 7386).

@@ -52,6 +52,7 @@ impl Server {
 Examples:
   sealane agent                              with /etc/sealane/agent.toml if it is there
   sealane agent --config agent.toml
+  SEALANE_TOKEN=… sealane agent              the first start at a server over TLS
   sealane agent --example > /etc/sealane/agent.toml   every setting with its default
   sealane agent --purge                      take everything of the agent off this host")]
 pub(crate) struct Agent {
@@ -62,6 +63,10 @@ pub(crate) struct Agent {
     /// Print a file with every setting, its default and what it means
     #[arg(long, conflicts_with_all = ["config", "purge"])]
     example: bool,
+
+    /// What lets this host in at a server over TLS, until it has a certificate; others see it in `ps`, but not in the environment
+    #[arg(long, env = "SEALANE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
 
     /// Remove every link, map and file of the agent, its containers' links too; it must not run
     #[arg(long)]
@@ -81,7 +86,14 @@ impl Agent {
             )?;
             return purge(file.as_deref());
         }
-        let config = agent_settings(file.as_deref())?;
+        let mut config = agent_settings(file.as_deref())?;
+        if let Some(token) = &self.token {
+            let wrong = |error: record::join::TokenError| {
+                Failure::usage(error.to_string(), "see --token, and SEALANE_TOKEN")
+            };
+            config.token = Some(token.parse().map_err(wrong)?);
+            config.token_file = None;
+        }
         log(&config.log.filter, config.log.json)?;
         run("agent", |shutdown| async {
             agent::run(config, shutdown)

@@ -93,7 +93,7 @@ pub(super) fn daemons(
 fn server_socket(settings: &Settings) -> Result<&Path, Failure> {
     match &settings.server {
         Address::Unix(path) => Ok(path),
-        Address::Tcp { .. } => Err(Failure::usage(
+        Address::Tcp { .. } | Address::Tls { .. } => Err(Failure::usage(
             format!("{} is no socket of this host", settings.server),
             "leave --server and SEALANE_SERVER out, or use --agent-only",
         )),

@@ -289,6 +289,9 @@ mod tests {
 
     fn settings() -> Settings {
         Settings {
+            named: None,
+            kubeconfig: None,
+            context: None,
             server: "unix:/nowhere".parse().unwrap(),
             agent: PathBuf::from("/nowhere"),
             tenant: None,

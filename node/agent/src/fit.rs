@@ -111,6 +111,9 @@ impl Node {
             Record::Network(network) => too_wide(network, most),
             _ => None,
         });
-        networks.collect()
+        let trouble = self.trouble.lock().clone();
+        let trouble = trouble
+            .map(|reason| format!("no session with the server, what is held stays in force: {reason}"));
+        networks.chain(trouble).collect()
     }
 }

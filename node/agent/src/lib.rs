@@ -26,6 +26,7 @@ mod held;
 mod journal;
 mod kernel;
 mod ledger;
+mod membership;
 mod metrics;
 mod mtu;
 mod node;

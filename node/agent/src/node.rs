@@ -15,6 +15,7 @@ use crate::gate::Gates;
 use crate::journal::Journal;
 use crate::kernel::{Kernel, KernelError, SharedKernel};
 use crate::ledger::Ledger;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::sample::Samples;
@@ -36,6 +37,10 @@ pub(crate) struct Node {
     pub(crate) containers: Gates<(Door, String)>,
     /// One question at a time about one network.
     pub(crate) questions: Gates<(String, String, Option<String>)>,
+    /// As whom it speaks to the server.
+    pub(crate) membership: Membership,
+    /// Why there is no session with the server, while there is none.
+    pub(crate) trouble: Mutex<Option<String>>,
     ledger: Mutex<Ledger>,
     /// Held while groups are found and written, so that an older finding never overwrites a newer one.
     grouping: Mutex<()>,
@@ -47,6 +52,8 @@ impl Node {
     pub(crate) fn new(config: Config, kernel: SharedKernel, journal: Journal, ledger: Ledger) -> Arc<Self> {
         Arc::new(Self {
             tombstones: Tombstones::of(config.tombstones()),
+            membership: Membership::new(&config),
+            trouble: Mutex::default(),
             config,
             kernel,
             journal,

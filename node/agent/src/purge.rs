@@ -10,6 +10,7 @@ use crate::claim::Claim;
 use crate::config::Config;
 use crate::error::Error;
 use crate::journal::{Journal, JournalError};
+use crate::membership::FILES;
 use crate::preflight;
 
 /// Removes everything that an agent with these settings has made on this host, its containers' links with it, and names what
@@ -35,6 +36,9 @@ pub fn purge(config: &Config) -> Result<Vec<String>, Error> {
     purge.pins(&config.pin_dir);
     purge.file(&journal);
     purge.file(&config.socket);
+    for name in FILES {
+        purge.file(&config.state_dir.join(name));
+    }
     purge.tombstones(&config.tombstones());
     match purge.failures.is_empty() {
         true => Ok(purge.removed),

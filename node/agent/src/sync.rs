@@ -54,13 +54,14 @@ impl Node {
         let mut attempt = 0;
         let mut told = String::new();
         loop {
-            let (outcome, lasted) = match stream::connect(&self.config.server).await {
+            let (outcome, lasted) = match self.membership.connect().await {
                 Ok(link) => {
                     let began = Instant::now();
                     (chain(&self.session(link.outgoing, link.incoming).await), began.elapsed())
                 }
                 Err(error) => (chain(&error), Duration::ZERO),
             };
+            *self.trouble.lock() = Some(outcome.clone());
             attempt = if lasted > SETTLED { 0 } else { attempt + 1 };
             if outcome != told || lasted > Duration::ZERO {
                 warn!(server = %self.config.server, reason = outcome, "no session with the server; what is held stays in force");
@@ -68,6 +69,11 @@ impl Node {
             }
             tokio::time::sleep(pause(attempt)).await;
         }
+    }
+
+    /// Renews this host's certificate while the agent runs.
+    pub(crate) async fn stay_certified(self: Arc<Self>) {
+        self.membership.keep().await;
     }
 
     /// One session, to its end.
@@ -133,6 +139,7 @@ impl Node {
                         return Ended::Unidentified(chain(&error));
                     }
                     welcome = true;
+                    *self.trouble.lock() = None;
                     self.metrics.connected();
                     self.announce();
                 }

@@ -31,6 +31,7 @@ impl Tasks {
         let mut tasks = Self { doors: JoinSet::new(), others: JoinSet::new(), stop };
         tasks.doors.spawn(socket.serve(Arc::clone(node), tasks.stop.subscribe()));
         tasks.supervise(node, "sync", Node::stay_in_sync);
+        tasks.supervise(node, "certificate", Node::stay_certified);
         tasks.supervise(node, "watch", Node::watch_links);
         tasks.supervise(node, "tidy", Node::keep_tidy);
         tasks.supervise(node, "flows", Node::keep_sweeping);

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use record::door::Door;
+use record::join::Token;
 use stream::Address;
 
 pub use problem::{ConfigError, Problem};
@@ -22,6 +23,10 @@ pub struct Config {
     pub node: String,
     /// Where the server is.
     pub server: Address,
+    /// What lets this host in at a server over TLS, until it has a certificate.
+    pub token: Option<Token>,
+    /// The file that the token is in; it counts in place of `token`.
+    pub token_file: Option<PathBuf>,
     /// The folder of what the agent keeps over restarts.
     pub state_dir: PathBuf,
     /// The unix socket of the doors.
@@ -112,6 +117,8 @@ impl Default for Config {
         Self {
             node: host_name(),
             server: Address::Unix(PathBuf::from("/run/sealane/server.sock")),
+            token: None,
+            token_file: None,
             state_dir: PathBuf::from("/var/lib/sealane"),
             socket: PathBuf::from("/run/sealane/agent.sock"),
             pin_dir: PathBuf::from("/sys/fs/bpf/sealane"),
@@ -193,6 +200,7 @@ mod tests {
         assert!(config.doors.values().all(|rules| *rules == DoorRules::default()));
         config.doors.clear();
         assert_eq!(config.cgroup.take(), Some("/sys/fs/cgroup".into()));
+        assert_eq!(config.token_file.take(), Some("/etc/sealane/token".into()));
         assert_eq!(config.metrics.take(), Some("127.0.0.1:7381".parse().unwrap()));
         assert_eq!(config, Config::default());
     }
@@ -226,6 +234,25 @@ mod tests {
         let unknown = problems.iter().find(|problem| problem.path == "underlay.vxlan_prt").unwrap();
         assert!(unknown.remedy.contains("vxlan_port"), "{unknown}");
         assert!(problems.iter().all(|problem| !problem.remedy.is_empty() && !problem.reason.is_empty()));
+    }
+
+    #[test]
+    fn a_token_is_read_whole_or_refused_unseen_and_goes_over_tls_alone() {
+        let whole = format!("abcdefg234.{}.{}", "b".repeat(52), "0f".repeat(32));
+        let joining = |server: &str, token: &str| {
+            Config::parse(&format!("server = \"{server}\"\ntoken = \"{token}\""))
+                .map_err(|error| error.to_string())
+        };
+        let config = joining("https://192.0.2.1:7380", &whole).unwrap();
+        assert_eq!(config.token.as_ref().unwrap().reveal(), whole);
+        assert!(!format!("{config:?}").contains("bbb"));
+        let cut = joining("https://192.0.2.1:7380", &whole[..60]).unwrap_err();
+        assert!(cut.contains("token = (hidden)") && !cut.contains("bbb"), "{cut}");
+        let plain = joining("http://192.0.2.1:7380", &whole).unwrap_err();
+        assert!(plain.contains("https://HOST:PORT"), "{plain}");
+        let both =
+            Config::parse(&format!("token = \"{whole}\"\ntoken_file = \"/t\"")).unwrap_err().to_string();
+        assert!(both.contains("leave out one") && !both.contains("bbb"), "{both}");
     }
 
     #[test]

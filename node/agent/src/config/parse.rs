@@ -43,11 +43,12 @@ fn general(table: &Table, config: &mut Config, problems: &mut Problems) {
             Err(_) => problems.add(
                 "server",
                 quoted(&server),
-                "neither the absolute path of a unix socket nor http://HOST:PORT",
+                "neither the absolute path of a unix socket nor https://HOST:PORT",
                 "write one of the two, such as \"/run/sealane/server.sock\"",
             ),
         }
     }
+    joining(table, config, problems);
     let mut cgroup = PathBuf::new();
     for (key, slot) in [
         ("state_dir", &mut config.state_dir),
@@ -64,6 +65,35 @@ fn general(table: &Table, config: &mut Config, problems: &mut Problems) {
         }
     }
     config.cgroup = Some(cgroup).filter(|path| !path.as_os_str().is_empty());
+}
+
+/// How the host gets in; never with a word of the token itself.
+fn joining(table: &Table, config: &mut Config, problems: &mut Problems) {
+    if let Some(token) = problems.text("", table, "token") {
+        match token.parse() {
+            Ok(token) => config.token = Some(token),
+            Err(error) => {
+                let error: record::join::TokenError = error;
+                let remedy = "write the whole line that `sealane token create --for node` printed";
+                problems.add("token", "(hidden)".to_owned(), &error.to_string(), remedy);
+            }
+        }
+    }
+    if let Some(path) = problems.text("", table, "token_file") {
+        if !path.starts_with('/') {
+            problems.add("token_file", quoted(&path), "not an absolute path", "begin it with '/'");
+        }
+        if table.contains_key("token") {
+            let remedy = "leave out one of the two";
+            problems.add("token_file", quoted(&path), "there is a token in `token` already", remedy);
+        }
+        config.token_file = Some(path.into());
+    }
+    let joins = table.contains_key("token") || table.contains_key("token_file");
+    if joins && matches!(config.server, stream::Address::Http(_)) {
+        let server = config.server.to_string();
+        problems.add("server", quoted(&server), "a token joins over TLS alone", "write https://HOST:PORT");
+    }
 }
 
 fn underlay(table: &Table, config: &mut Config, problems: &mut Problems) {
@@ -300,9 +330,11 @@ fn distance(from: &str, to: &str) -> usize {
     row[to.len()]
 }
 
-const ROOT: [&str; 11] = [
+const ROOT: [&str; 13] = [
     "node",
     "server",
+    "token",
+    "token_file",
     "state_dir",
     "socket",
     "pin_dir",
