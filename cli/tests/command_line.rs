@@ -81,7 +81,7 @@ fn wrong_arguments_end_with_2_and_say_what_is_meant() {
     assert_fails(&["get", "netpoll"], 2, &["\"netpoll\" is no kind of object", "did you mean netpol?"]);
     assert_fails(&["get", "pods"], 2, &["the kinds are", "networkpolicies"]);
     assert_fails(&["get", "ns", "-A", "-n", "shop"], 2, &["cannot be used with"]);
-    assert_fails(&["get", "ns", "--server", "server"], 2, &["neither unix:PATH nor http://HOST:PORT"]);
+    assert_fails(&["get", "ns", "--server", "server"], 2, &["neither unix:PATH nor https://HOST:PORT"]);
     assert_fails(&["get", "ns", "-o", "xml"], 2, &["xml", "yaml"]);
     assert_fails(&["apply"], 2, &["--filename"]);
     assert_fails(&["delete", "netpol", "--server", NOWHERE], 2, &["no networkpolicy is named"]);
