@@ -13,8 +13,12 @@ use serde_json::{Map, Value, json};
 /// What a schema has against a value: the fault, and where.
 fn faults(schema: &Value, value: &Value, path: &str, found: &mut Vec<(Fault, String)>) {
     if schema["x-kubernetes-int-or-string"] == true {
-        if !value.is_string() && !value.is_i64() {
-            found.push((Fault::TypeInvalid, path.to_owned()));
+        match value {
+            Value::String(_) => {}
+            Value::Number(number) if number.is_i64() => {}
+            // A number, but none of those that are meant.
+            Value::Number(_) => found.push((Fault::Invalid, path.to_owned())),
+            _ => found.push((Fault::TypeInvalid, path.to_owned())),
         }
         return;
     }
