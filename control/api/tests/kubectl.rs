@@ -45,14 +45,7 @@ impl Kubectl {
         let home = server.folder.path().join(name);
         std::fs::create_dir(&home).unwrap();
         let config = home.join("config");
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             clusters: [{{name: test, cluster: {{server: 'http://{}{path}'}}}}]\n\
-             users: [{{name: test, user: {{}}}}]\n\
-             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
-            server.address
-        );
-        std::fs::write(&config, text).unwrap();
+        std::fs::write(&config, server.kubeconfig(path)).unwrap();
         Self { config, home, minor: minor() }
     }
 

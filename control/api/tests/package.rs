@@ -13,14 +13,7 @@ async fn pythons_package_lists_watches_patches_and_deletes() {
     let server = Server::start().await;
     let kubeconfig = |name: &str, path: &str| {
         let file = server.folder.path().join(name);
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             clusters: [{{name: test, cluster: {{server: 'http://{}{path}'}}}}]\n\
-             users: [{{name: test, user: {{}}}}]\n\
-             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
-            server.address
-        );
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, server.kubeconfig(path)).unwrap();
         file
     };
     let python = std::env::var_os("SEALANE_TEST_PYTHON").unwrap_or_else(|| "/usr/bin/python3".into());

@@ -31,14 +31,7 @@ fn kubectls(server: &Server, path: &str) -> Vec<Kubectl> {
         let home = server.folder.path().join(format!("home{index}{}", path.replace('/', "-")));
         std::fs::create_dir(&home).unwrap();
         let config = home.join("config");
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             clusters: [{{name: test, cluster: {{server: 'http://{}{path}'}}}}]\n\
-             users: [{{name: test, user: {{}}}}]\n\
-             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
-            server.address
-        );
-        std::fs::write(&config, text).unwrap();
+        std::fs::write(&config, server.kubeconfig(path)).unwrap();
         Kubectl { program, config, home }
     });
     made.collect()

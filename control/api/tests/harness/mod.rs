@@ -95,6 +95,17 @@ impl Answer {
 }
 
 impl Server {
+    /// The text of a kubeconfig file that leads here, below this path (a tenant's).
+    pub(crate) fn kubeconfig(&self, path: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+             clusters: [{{name: test, cluster: {{server: 'http://{}{path}'}}}}]\n\
+             users: [{{name: test, user: {{}}}}]\n\
+             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
+            self.address
+        )
+    }
+
     pub(crate) async fn start() -> Self {
         Self::start_with(Choices::default()).await
     }
